@@ -20,7 +20,6 @@ Anything else that escapes is a defect of bg (exit code 70).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -160,6 +159,8 @@ def excerpt_with_caret(place: Place) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the known words closest to ``name``, or an empty string where none is close."""
+    import difflib  # noqa: PLC0415 - only failures need it
+
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     if not close:
         return ""

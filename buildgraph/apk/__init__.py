@@ -1,0 +1,1 @@
+"""apk packages and indexes: versions, index entries, package files and signatures."""

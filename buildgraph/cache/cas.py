@@ -1,0 +1,336 @@
+"""The content-addressed store: blobs as plain read-only files named by their digest.
+
+A blob appears by a rename of a complete file, so a reader sees all of it or nothing, also after a kill. Nothing is synced
+(see the package's docstring for what a power cut can do): an fsync costs milliseconds per blob, and a lost blob costs one
+action that runs again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from uuid import uuid4
+
+from buildgraph.cache.files import CHUNK, copy_file, fault, faults, replacing
+from buildgraph.cache.layout import prepare
+from buildgraph.cache.scratch import ScratchArea
+from buildgraph.errors import CacheError
+
+Hex = str
+
+_MODE = 0o444
+_DIGITS = 64
+# Another file system, too many links to one file, a file system without links, links to others' files forbidden
+# (fs.protected_hardlinks).
+_NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
+# Reading these blobs fails for good, as if they were wrong.
+_UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
+
+
+class Hasher(Protocol):
+    """A digest under construction."""
+
+    def update(self, data: bytes, /) -> object:
+        """Feed the next bytes."""
+
+    def hexdigest(self) -> Hex:
+        """The digest of all bytes so far, as 64 lower-case hex digits."""
+
+
+class MissingBlobError(CacheError):
+    """The store does not have the blob, or had it with wrong content; whoever makes it has to make it again."""
+
+    def __init__(self, digest: Hex) -> None:
+        super().__init__(f"the cache has no blob {digest[:_DIGITS]}")
+
+
+class Cas:
+    """Blobs under ``root/blobs``; threads and processes share it freely.
+
+    Digests are those of ``new_hasher``. A string that is no digest names no blob. Methods raise CacheError where the system
+    refuses (a full disk, a fault of the disk, no permission); nothing half-written stays behind then.
+    """
+
+    def __init__(self, root: Path, new_hasher: Callable[[], Hasher]) -> None:
+        """Use the cache in ``root``, made where it is missing; see `layout.prepare` for the errors."""
+        prepare(root)
+        self._root = root
+        self._blobs = root / "blobs"
+        self._new_hasher = new_hasher
+        self._empty = new_hasher().hexdigest()
+        self._scratch = ScratchArea(root / "tmp")
+
+    def put_bytes(self, data: bytes) -> Hex:
+        """Store some bytes and return their digest."""
+        hasher = self._new_hasher()
+        hasher.update(data)
+        digest = hasher.hexdigest()
+        if self.has(digest, size=len(data)):
+            self._touch(digest)
+            return digest
+        with self._writing(), self._scratch.file() as (descriptor, path):
+            with open(descriptor, "wb", closefd=False) as stream:
+                stream.write(data)
+            self._admit(descriptor, path, digest)
+        return digest
+
+    def put_file(self, path: Path, *, move: bool = False) -> Hex:
+        """Store the content of a regular file and return its digest; with ``move`` the file itself is gone afterwards.
+
+        A file to move must not be written to any more. A move within a file system copies nothing.
+        """
+        with self._source(path) as stream:
+            digest = self._rename_in(path, stream) if move else None
+            if digest is None:
+                digest = self._copy_in(path, stream)
+                if move:
+                    with faults(f"move {path} into the cache"):
+                        path.unlink()
+        return digest
+
+    def path(self, digest: Hex) -> Path:
+        """Where the blob is, whether or not the store has it; not to be written to. Raises MissingBlobError for no digest."""
+        if len(digest) != _DIGITS or set(digest) - set("0123456789abcdef"):
+            raise MissingBlobError(digest)
+        return self._blobs / digest[:2] / digest
+
+    def has(self, digest: Hex, *, size: int | None = None) -> bool:
+        """Whether the store has the blob, and of the given size in bytes; its content is not read."""
+        try:
+            found = self.size(digest)
+        except MissingBlobError:
+            return False
+        return size is None or size == found
+
+    def size(self, digest: Hex) -> int:
+        """The size of a blob in bytes. Raises MissingBlobError."""
+        path = self.path(digest)
+        try:
+            info = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingBlobError(digest) from None
+        except OSError as error:
+            raise fault(error, f"read the cache in {self._root}") from error
+        # What a power cut makes of a file that never reached the disk is most often an empty one.
+        if not stat.S_ISREG(info.st_mode) or (info.st_size == 0 and digest != self._empty):
+            raise MissingBlobError(digest)
+        return info.st_size
+
+    def read(self, digest: Hex) -> bytes:
+        """The content of a blob, checked. A wrong blob goes to quarantine. Raises MissingBlobError."""
+        with self._checking(digest) as stream:
+            data = stream.read()
+            hasher = self._new_hasher()
+            hasher.update(data)
+            if hasher.hexdigest() == digest:
+                return data
+        self._quarantine(digest)
+        raise MissingBlobError(digest)
+
+    def verify(self, digest: Hex) -> bool:
+        """Whether the store has the blob with the right content; reads all of it. A wrong blob goes to quarantine."""
+        try:
+            with self._checking(digest) as stream:
+                if self._digest_of(stream) == digest:
+                    return True
+        except MissingBlobError:
+            return False
+        self._quarantine(digest)
+        return False
+
+    def link(self, digest: Hex, destination: Path, *, executable: bool = False) -> None:
+        """Put a blob at ``destination`` in place of what is there, as a hard link, or a copy where links cannot be.
+
+        Links share the blob's mode, 0444, so an executable is a copy (0555). The folder must exist. Raises MissingBlobError.
+        """
+        if executable:
+            self.copy(digest, destination, 0o555)
+            return
+        source = self._present(digest)
+        with self._giving(digest, destination):
+            try:
+                os.link(source, destination)
+            except OSError as error:
+                if error.errno not in _NOT_LINKABLE | {errno.EEXIST}:
+                    raise
+                self._link_over(source, destination)
+
+    def copy(self, digest: Hex, destination: Path, mode: int) -> None:
+        """Put a copy of a blob at ``destination`` in place of what is there, with these permissions. Raises MissingBlobError."""
+        source = self._present(digest)
+        with self._giving(digest, destination), replacing(destination) as temporary:
+            copy_file(source, temporary, mode)
+
+    def iter_blobs(self) -> Iterator[Hex]:
+        """The digests of all blobs, sorted; blobs that come or go meanwhile may be among them or not."""
+        for folder in self._names(self._blobs):
+            for name in self._names(self._blobs / folder):
+                if name[:2] == folder and self.has(name):
+                    yield name
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A new folder on the disk of the cache, removed at the end of the block with all that is in it."""
+        return self._scratch_folder()
+
+    def sweep(self) -> int:
+        """Remove what dead processes left half-done and return how many files and folders that were; never fails."""
+        return self._scratch.sweep()
+
+    @contextmanager
+    def _scratch_folder(self) -> Iterator[Path]:
+        area = self._scratch.tree()
+        with self._writing():
+            folder = area.__enter__()
+        # Entered by hand, because an OSError of the block is not one of the cache.
+        try:
+            yield folder
+        finally:
+            area.__exit__(None, None, None)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return faults(f"write to the cache in {self._root}")
+
+    @contextmanager
+    def _source(self, path: Path) -> Iterator[BinaryIO]:
+        """A regular file to take in, open for reading."""
+        with faults(f"read {path}"):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not block
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise CacheError(f"cannot read {path}: not a regular file")
+        with open(descriptor, "rb", buffering=0) as stream:
+            yield stream
+
+    def _copy_in(self, path: Path, source: BinaryIO) -> Hex:
+        hasher = self._new_hasher()
+        with self._writing(), self._scratch.file() as (descriptor, temporary):
+            with open(descriptor, "wb", closefd=False) as target:
+                source.seek(0)
+                while chunk := _read(source, path):
+                    hasher.update(chunk)
+                    target.write(chunk)
+            digest = hasher.hexdigest()
+            self._admit(descriptor, temporary, digest)
+        return digest
+
+    def _rename_in(self, path: Path, source: BinaryIO) -> Hex | None:
+        """Make the file itself a blob; None where it has to be copied: links, others' files, another file system."""
+        info = os.fstat(source.fileno())
+        try:
+            movable = info.st_nlink == 1 and os.path.samestat(info, path.lstat()) and info.st_dev == self._root.stat().st_dev
+            if not movable:
+                return None
+            digest = self._digest_of(source, path)
+            os.fchmod(source.fileno(), _MODE)
+            if self.has(digest, size=info.st_size):
+                self._touch(digest)
+                path.unlink()
+            else:
+                self._rename(path, digest)
+        except OSError as error:
+            if error.errno in {errno.EXDEV, errno.EPERM}:
+                return None
+            raise fault(error, f"move {path} into the cache") from error
+        return digest
+
+    def _admit(self, descriptor: int, path: Path, digest: Hex) -> None:
+        """Give a complete temporary file the name of its blob, unless there is one. Raises OSError."""
+        os.fchmod(descriptor, _MODE)
+        # Network file systems tell of a full disk only when a descriptor is closed; closing the original would free its lock.
+        os.close(os.dup(descriptor))
+        if self.has(digest, size=os.fstat(descriptor).st_size):
+            self._touch(digest)
+        else:
+            self._rename(path, digest)
+
+    def _rename(self, path: Path, digest: Hex) -> None:
+        target = self.path(digest)
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+    def _touch(self, digest: Hex) -> None:
+        """Note in the access time that a blob was put again, so that what goes by age sees it as young."""
+        with suppress(OSError):
+            path = self.path(digest)
+            modified = path.stat().st_mtime_ns
+            os.utime(path, ns=(max(modified, time.time_ns()), modified))
+
+    def _link_over(self, source: Path, destination: Path) -> None:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(source.lstat(), destination.lstat()):
+                return
+        with replacing(destination) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError as error:
+                if error.errno not in _NOT_LINKABLE:
+                    raise
+                copy_file(source, temporary, _MODE)
+
+    def _present(self, digest: Hex) -> Path:
+        self.size(digest)
+        return self.path(digest)
+
+    @contextmanager
+    def _giving(self, digest: Hex, destination: Path) -> Iterator[None]:
+        """Tell a blob that went away meanwhile from a destination that cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            self._present(digest)
+            raise fault(error, f"write {destination} from the cache") from error
+
+    @contextmanager
+    def _checking(self, digest: Hex) -> Iterator[BinaryIO]:
+        """A blob open for reading; one that the disk cannot read any more counts as wrong."""
+        source = self._present(digest)
+        try:
+            with source.open("rb", buffering=0) as stream:
+                yield stream
+        except FileNotFoundError:
+            raise MissingBlobError(digest) from None
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise fault(error, f"read the cache in {self._root}") from error
+            self._quarantine(digest)
+            raise MissingBlobError(digest) from error
+
+    def _quarantine(self, digest: Hex) -> None:
+        # A cache that cannot be written keeps the wrong blob; it is reported as missing all the same.
+        with suppress(OSError):
+            folder = self._root / "quarantine"
+            folder.mkdir(exist_ok=True)
+            self.path(digest).replace(folder / f"{digest}.{uuid4().hex[:8]}")
+
+    def _digest_of(self, stream: BinaryIO, path: Path | None = None) -> Hex:
+        hasher = self._new_hasher()
+        while chunk := _read(stream, path):
+            hasher.update(chunk)
+        return hasher.hexdigest()
+
+    def _names(self, folder: Path) -> list[str]:
+        try:
+            return sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise fault(error, f"read the cache in {self._root}") from error
+
+
+def _read(stream: BinaryIO, path: Path | None) -> bytes:
+    """The next piece of a file; where ``path`` is given, a fault is told as one of that file and not of the cache."""
+    try:
+        return stream.read(CHUNK)
+    except OSError as error:
+        if path is None:
+            raise
+        raise fault(error, f"read {path}") from error

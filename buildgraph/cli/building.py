@@ -1,0 +1,259 @@
+"""`bg build`, `bg run`, and the plan behind them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from buildgraph.cli import commands, quick
+from buildgraph.cli.session import Session
+from buildgraph.errors import BuildError, Interrupted, OutputError, TargetError
+from buildgraph.execute import process, scheduler
+from buildgraph.execute.actions import Executor, MemoryBudget
+from buildgraph.execute.box import PASSED_WITH_NETWORK
+from buildgraph.execute.collect import LAYOUT
+from buildgraph.execute.runner import LocalRunner
+from buildgraph.execute.scheduler import Result
+from buildgraph.outputs import export, rootfs
+from buildgraph.outputs.keys import load_key, user_key
+from buildgraph.plan.planner import Plan, make_plan
+from buildgraph.plan.record import Record
+from buildgraph.recipes.architecture import to_apk, to_oci
+from buildgraph.report import views
+from buildgraph.report.console import seconds
+from buildgraph.workspace.manifest import FILE_NAME
+from buildgraph.workspace.state import stamp
+
+
+def planned(patterns: Sequence[str], session: Session) -> Plan:
+    """The plan of a build; completes the lock first."""
+    wanted = session.wanted(patterns)
+    session.complete_lock(wanted)
+    return make_plan(wanted, session.rebuilder, session.explainer.reasons, lambda name: session.inputs.materials(name).network)
+
+
+def build(options: argparse.Namespace, session: Session) -> int:
+    """`bg build`."""
+    if options.dry_run:
+        plan = planned(options.targets, session)
+        commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
+        return 0
+    started = time.monotonic()
+    wanted, result = execute(options.targets, options, session)
+    present, rows = export_results(wanted, result, session)
+    text = _answer(rows, result, options)
+    summary = _summary(result, time.monotonic() - started)
+    if not result.failures:
+        nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
+        quiet = Result(dict.fromkeys(wanted, "hit"), result.records)
+        _remember(options, session, present, _answer(rows, quiet, options) if options.json else f"{text}{nothing_to_do}\n")
+    session.save_state()
+    sys.stdout.write(text if options.json else f"{text}{summary}\n")
+    if result.failures:
+        sys.stdout.flush()
+        raise _failure(result)
+    return 0
+
+
+def execute(patterns: Sequence[str], options: argparse.Namespace, session: Session) -> tuple[list[str], Result]:
+    """Brings targets up to date; the wanted nodes and how it went."""
+    wanted = session.wanted(patterns)
+    session.cas.sweep()
+    with _stoppable(session):
+        session.complete_lock(wanted)
+        runner = _runner(session)
+        result = scheduler.run(
+            wanted,
+            session.rebuilder,
+            runner,
+            jobs=options.jobs or session.manifest.jobs or os.cpu_count() or 1,
+            listener=session.console,
+            keep_going=options.keep_going,
+            expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
+            cancelled=session.cancelled,
+        )
+        if session.cancelled.is_set():
+            message = "interrupted"
+            raise Interrupted(message)
+        runner.finish(result)
+    return wanted, result
+
+
+@contextmanager
+def _stoppable(session: Session) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop every child; the actions then unwind and take their scratch with them."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        session.cancelled.set()
+        process.kill_all()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _runner(session: Session) -> LocalRunner:
+    environment = session.settings.environment
+    executor = Executor(
+        workspace=session.settings.root,
+        cas=session.cas,
+        store=session.store,
+        locks=session.locks,
+        repositories=session.repositories,
+        tools=session.tools,
+        materials=session.inputs.materials,
+        lock=lambda: session.lock,
+        apk_cache=session.cache_folder / "apk",
+        budget=MemoryBudget(session.manifest.memory or _half_of_free_memory()),
+        cancelled=session.cancelled,
+        sealed=session.settings.sealed,
+        proxies={name: environment[name] for name in PASSED_WITH_NETWORK if name in environment},
+    )
+    if not session.settings.sealed:
+        session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
+    return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.extend_lock)
+
+
+def _half_of_free_memory() -> int:
+    """Half of what Linux says could be used now, in bytes; 0 where it does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 // 2
+    except (OSError, ValueError, IndexError):
+        return 0
+    return 0
+
+
+def export_results(wanted: Sequence[str], result: Result, session: Session) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Puts the wanted nodes' outputs in place; the files, and a row on each node for the report."""
+    nodes = session.graph.nodes
+    done = [name for name in wanted if name in result.records]
+    packages = {name: result.records[name] for name in done if nodes[name].kind == "package"}
+    present: list[Path] = []
+    rows: list[dict[str, Any]] = []
+    out = session.out_folder
+    with session.locks.hold("outputs", on_wait=lambda: None, cancelled=session.cancelled.is_set):
+        if packages:
+            present += export.export_packages(packages, out, _signing_key(session), session.cas)
+        for name in done:
+            label = session.nodes.described[name].target.label
+            record = result.records[name]
+            row: dict[str, Any] = {"target": nodes[name].label, "node": name, "outcome": result.outcomes[name]}
+            if nodes[name].kind == "image":
+                present += export.export_image(record, out, label.folder, label.name, session.cas)
+                row |= {"path": str(export.image_folder(out, label.folder, label.name)), "digest": _image_digest(record, session)}
+            else:
+                row |= {"packages": [{"path": str(out / "packages" / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]}
+            rows.append(row)
+    return present, rows
+
+
+def _signing_key(session: Session) -> export.SigningKey:
+    named = session.manifest.signing_key
+    if named:
+        return load_key(session.settings.root / named)
+    key, made = user_key(session.settings.user_config)
+    if made:
+        session.console.say(f"made the key {session.settings.user_config}/{key.name}.rsa to sign package repositories with")
+    return key
+
+
+def _image_digest(record: Record, session: Session) -> str:
+    index = next(output for output in record.outputs if output.path == f"{LAYOUT}/index.json")
+    return str(json.loads(session.cas.read(index.digest))["manifests"][0]["digest"])
+
+
+def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namespace) -> str:
+    if options.json:
+        counts = {name: result.count(name) for name in ("ran", "spared", "shared", "hit", "failed", "skipped")}
+        failures = [{"node": name, "error": error.render(), "exit_code": error.exit_code} for name, error in result.failures]
+        shown = [{**row, "outcome": result.outcomes.get(row["node"], row["outcome"])} for row in rows]
+        return views.to_json({"actions": counts["ran"], "counts": counts, "targets": shown, "failures": failures}) + "\n"
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        if "digest" in row:
+            cells.append((row["target"], _near(row["path"]), row["digest"]))
+        else:
+            cells += [(row["target"], _near(package["path"]), "") for package in row["packages"]]
+    return "".join(f"{line}\n" for line in views.table(cells))
+
+
+def _near(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _summary(result: Result, took: float) -> str:
+    ran, spared, cached = result.count("ran"), result.count("spared"), result.count("hit", "shared")
+    if not ran and not spared and not result.failures:
+        return "0 actions: everything is up to date"
+    parts = [f"{ran} action{'s' if ran != 1 else ''} in {seconds(took)}"]
+    parts += [f"{spared} spared"] if spared else []
+    parts += [f"{cached} cached"] if cached else []
+    parts += [f"{len(result.failures)} failed"] if result.failures else []
+    parts += [f"{result.count('skipped')} not built"] if result.count("skipped") else []
+    return ", ".join(parts)
+
+
+def _failure(result: Result) -> BuildError:
+    """The error to end with: its exit code is that of the first failure, whose message was shown when it happened."""
+    name, first = result.failures[0]
+    more = f", and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
+    error = BuildError(f"{name} failed{more}")
+    error.exit_code = first.exit_code
+    return error
+
+
+def _remember(options: argparse.Namespace, session: Session, present: list[Path], text: str) -> None:
+    """Notes that this command has nothing to do while these files stay as they are."""
+    root, tools = session.settings.root, session.tools
+    outside = [root / FILE_NAME, session.workspace.lock_path, tools.melange, tools.apko, tools.bwrap, *present]
+    key = quick.asked(options, session.settings.here, session.settings.environment)
+    session.state.builds.pop(key, None)
+    session.state.builds[key] = {"stamps": {str(path): stamp(path) for path in outside}, "answer": text}
+
+
+def run_image(options: argparse.Namespace, session: Session) -> int:
+    """`bg run`."""
+    wanted, result = execute([options.target], options, session)
+    session.save_state()
+    if result.failures:
+        raise _failure(result)
+    if len(wanted) != 1 or session.graph.nodes[wanted[0]].kind != "image":
+        message = f"`{options.target}` is not one image"
+        raise TargetError(message, hint="`bg list --kind image` shows the images")
+    with session.cas.scratch() as scratch:
+        layout = scratch / "layout"
+        for output in result.records[wanted[0]].outputs:
+            if output.path.startswith(f"{LAYOUT}/"):
+                target = scratch / output.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                session.cas.link(output.digest, target)
+        config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
+        folders = rootfs.unpack(layers, scratch / "root")
+        arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+        interactive = sys.stdin.isatty()
+        launch = rootfs.Launch(tuple(arguments), _pairs(options.env), options.entrypoint, interactive)
+        command = rootfs.run_command(config, scratch / "root", folders, session.tools.bwrap, launch)
+        return process.run_foreground(command, env={})
+
+
+def _pairs(texts: Sequence[str]) -> Mapping[str, str]:
+    for text in texts:
+        if "=" not in text:
+            message = f"`{text}` is not NAME=VALUE"
+            raise OutputError(message)
+    return dict(text.partition("=")[::2] for text in texts)

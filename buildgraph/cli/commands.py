@@ -1,0 +1,244 @@
+"""The commands but `build` and `run`, and what all share: the session, the console, how a command finds its targets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from buildgraph import __version__
+from buildgraph.cli.places import user_cache, user_config
+from buildgraph.cli.session import Session, Settings, tools_folder
+from buildgraph.errors import CacheError, LockError, OutputError, TargetError, UsageError
+from buildgraph.report import views
+from buildgraph.report.console import Console, colours_wanted
+from buildgraph.workspace.lockfile import Lock, Locked, write_lock
+from buildgraph.workspace.manifest import find_workspace
+
+Command = Callable[[argparse.Namespace, Session], int]
+
+
+def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Runs a command; its exit code."""
+    console = Console(coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False))
+    if options.command == "version":
+        return version(options, environment, console)
+    if options.command == "keygen":
+        return keygen(options, environment)
+    session = Session(settings(options, environment), console)
+    if options.command in {"build", "run"}:
+        from buildgraph.cli import building  # noqa: PLC0415 - loads what only builds need
+
+        return building.build(options, session) if options.command == "build" else building.run_image(options, session)
+    return COMMANDS[options.command](options, session)
+
+
+def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """What the command line and the environment decide."""
+    here = Path(os.path.abspath(options.directory or "."))  # noqa: PTH100 - links stay as the user named them
+    if not here.is_dir():
+        message = f"there is no folder {here}"
+        raise UsageError(message)
+    cache = environment.get("BG_CACHE_DIR", "")
+    return Settings(
+        root=find_workspace(here),
+        here=here,
+        environment=environment,
+        user_cache=user_cache(environment),
+        user_config=user_config(environment),
+        cache=Path(cache).absolute() if cache else None,
+        sealed=getattr(options, "sandbox", "on") == "on",
+        locked=getattr(options, "locked", None),
+    )
+
+
+def show(lines: list[str]) -> None:
+    """Prints lines of a command's result."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def plan(options: argparse.Namespace, session: Session) -> int:
+    """`bg plan`."""
+    from buildgraph.cli.building import planned  # noqa: PLC0415 - loads what only builds need
+
+    found = planned(options.targets, session)
+    show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
+    session.save_state()
+    return 0
+
+
+def list_targets(options: argparse.Namespace, session: Session) -> int:
+    """`bg list`."""
+    chosen = session.select(options.targets)
+    left_out = session.nodes.left_out
+    names = [name for target in chosen for name in session.nodes.by_label.get(target.label, ())]
+    nodes = [session.nodes.described[name].node for name in names]
+    nodes = [node for node in nodes if not options.kind or node.kind == options.kind]
+    if options.json:
+        show([views.to_json([views.node_json(node) for node in nodes])])
+        return 0
+    show(views.list_lines(nodes))
+    show([f"{target.label}  left out: {left_out[target.label]}" for target in chosen if target.label in left_out])
+    return 0
+
+
+def graph(options: argparse.Namespace, session: Session) -> int:
+    """`bg graph`."""
+    shown = session.graph.closure(session.wanted(options.targets))
+    form = "json" if options.json else options.format
+    if form == "json":
+        show([views.to_json(views.graph_json(session.graph, shown))])
+    else:
+        show({"text": views.graph_text, "dot": views.graph_dot, "mermaid": views.graph_mermaid}[form](session.graph, shown))
+    return 0
+
+
+def explain(options: argparse.Namespace, session: Session) -> int:
+    """`bg explain`."""
+    from buildgraph.cli.building import planned  # noqa: PLC0415 - loads what only builds need
+
+    found = planned([options.target], session)
+    if len(found.wanted) != 1:
+        message = f"`{options.target}` is {len(found.wanted)} targets; explain takes one"
+        raise TargetError(message)
+    name = found.wanted[0]
+    decision = found.decisions[name]
+    document = session.rebuilder.deep(name).document
+    if options.json:
+        entries = [[entry.section, entry.name, entry.value, entry.why, entry.place] for entry in document.entries]
+        show([views.to_json({**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries})])
+        return 0
+    cached = decision.kind in {"hit", "spared"}
+    show([f"{name} is cached: nothing that it depends on changed" if cached else f"{name} has to be built:"])
+    show([f"  {reason}" for reason in decision.reasons])
+    if options.key:
+        show(["", f"deep key {decision.deep_key}, of:", *(f"  {line}" for line in views.document_lines(document))])
+    return 0
+
+
+def lock(options: argparse.Namespace, session: Session) -> int:
+    """`bg lock`."""
+    everything = list(session.graph.nodes)
+    before = session.lock
+    if options.check:
+        missing = session.rebuilder.unlocked(everything)
+        if missing:
+            names = sorted({f"{text}  (for {name})" for name, found in missing.items() for part in found.missing.values() for text in part})
+            message = f"buildgraph.lock lacks {len(names)} requirements"
+            raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
+        show(["buildgraph.lock covers every target"])
+        return 0
+    if options.upgrade is not None:
+        _forget(options.upgrade, session)
+    session.complete_lock(everything)
+    if not session.workspace.lock_path.exists():
+        write_lock(session.workspace.lock_path, session.lock)
+    moved = _moved(before, session.lock)
+    if options.json:
+        show([views.to_json([{"name": name, "arch": arch, "old": old, "new": new} for name, arch, old, new in moved])])
+    else:
+        show([f"{name} {old or '(none)'} -> {new or '(gone)'}" for name, _, old, new in moved] or ["buildgraph.lock is complete"])
+    return 0
+
+
+def _forget(names: list[str], session: Session) -> None:
+    """Takes packages out of the lock so that they are chosen anew; the others stay as they are."""
+    known = {package.entry.name for package in session.lock.packages}
+    for name in names:
+        if name not in known:
+            from buildgraph.errors import did_you_mean  # noqa: PLC0415 - only for this error
+
+            message = f"buildgraph.lock has no package `{name}`"
+            raise LockError(message, hint=did_you_mean(name, known))
+    kept: list[Locked] = [package for package in session.lock.packages if names and package.entry.name not in names]
+    session.use_lock(Lock.of(kept))
+
+
+def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
+    def versions(held: Lock) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for package in held.packages:
+            key = (package.entry.name, package.entry.arch)
+            found[key] = f"{found[key]} {package.entry.version}" if key in found else package.entry.version
+        return found
+
+    old, new = versions(before), versions(after)
+    return [
+        (name, arch, old.get((name, arch), ""), new.get((name, arch), ""))
+        for name, arch in sorted(old.keys() | new.keys())
+        if old.get((name, arch)) != new.get((name, arch))
+    ]
+
+
+def clean(options: argparse.Namespace, session: Session) -> int:
+    """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
+    out = session.out_folder
+    ours = [out / name for name in ("oci", "sbom", "packages")]
+    try:
+        for folder in ours:
+            if folder.exists():
+                shutil.rmtree(folder)
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+    except OSError as error:
+        message = f"cannot remove {error.filename}: {error.strerror}"
+        raise OutputError(message) from error
+    if options.cache:
+        _clean_cache(session.cache_folder)
+    return 0
+
+
+def _clean_cache(folder: Path) -> None:
+    from buildgraph.cache.files import remove_tree  # noqa: PLC0415 - beside its only use
+
+    if not (folder / "FORMAT").is_file():
+        return
+    for path in folder.iterdir():
+        if path.name not in {".gitkeep", ".gitignore"} and not (remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)):
+            message = f"cannot remove {path}"
+            raise CacheError(message)
+
+
+def _unlink(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
+
+
+def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """`bg keygen`."""
+    from buildgraph.outputs.keys import DEFAULT_NAME, make_key  # noqa: PLC0415 - loads cryptography
+
+    path = Path(options.path).absolute() if options.path else user_config(environment) / f"{DEFAULT_NAME}.rsa"
+    if path.suffix != ".rsa":
+        message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
+        raise UsageError(message, hint=f"{path.name}.rsa")
+    make_key(path)
+    show([f"private key {path}", f"public key  {path}.pub"])
+    return 0
+
+
+def version(options: argparse.Namespace, environment: Mapping[str, str], console: Console) -> int:
+    """`bg version`."""
+    from buildgraph.execute.tools import find_tools  # noqa: PLC0415 - loads what finds tools
+
+    tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
+    found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}
+    paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap)}
+    if options.json:
+        show([views.to_json({"versions": found, "paths": paths})])
+    else:
+        show([*(f"{name:8} {text}" for name, text in found.items()), *(f"{name:8} {text}" for name, text in paths.items())])
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "plan": plan,
+    "list": list_targets,
+    "graph": graph,
+    "explain": explain,
+    "lock": lock,
+    "clean": clean,
+}

@@ -1,0 +1,96 @@
+"""The box: the sealed, everywhere equal world in which one action runs.
+
+It is an outer bubblewrap around melange or apko (melange nests its own inside): one mapped user, no network unless granted,
+constant paths, host name, clock base and environment. What is not in the box cannot be seen, so what is not in the key cannot
+matter. docs/design.md tells why each line is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT = "1"  # in every key: raise it when a change here can change bytes
+INSIDE = "/bg"
+APK_CACHE = "/apk-cache"
+USER_ID = 1000
+HOST_NAME = "bg"
+UMASK = 0o022
+HOST_PIPELINES = Path("/usr/share/melange")  # melange searches it before its own pipelines
+PASSED_WITH_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What one box is made of, as host paths.
+
+    ``folder`` appears as /bg; ``repository`` read-only as /bg/repo; ``apk_cache`` is apko's cache of unpacked packages, keyed
+    by their checksums and so safe to share; ``scratch`` is a folder for temporary files, None for a tmpfs of
+    ``memory`` bytes; ``tools`` maps a command to its file.
+    """
+
+    folder: Path
+    repository: Path
+    apk_cache: Path
+    tools: Mapping[str, Path]
+    epoch: int
+    network: bool = False
+    root: bool = False
+    scratch: Path | None = None
+    memory: int = 0
+    resolv_conf: Path | None = None
+    proxies: Mapping[str, str] | None = None
+
+
+def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
+    """The command line that runs ``command`` in the box."""
+    line = [str(bwrap)]
+    if not box.root:
+        line += ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID)]
+    if not box.network:
+        line += ["--unshare-net"]
+    line += ["--unshare-ipc", "--unshare-uts", "--hostname", HOST_NAME, "--die-with-parent", "--new-session"]
+    line += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/sys", "/sys", "--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "lib", "lib64"):
+        line += ["--symlink", f"usr/{name}", f"/{name}"]
+    if HOST_PIPELINES.is_dir():
+        line += ["--tmpfs", str(HOST_PIPELINES)]
+    if box.resolv_conf is not None:
+        line += ["--ro-bind", str(box.resolv_conf), "/etc/resolv.conf"]
+    if box.network:
+        line += _trust_files()
+    for name, path in sorted(box.tools.items()):
+        line += ["--ro-bind", str(path), f"/tools/{name}"]
+    line += ["--bind", str(box.folder), INSIDE, "--ro-bind", str(box.repository), f"{INSIDE}/repo"]
+    line += ["--bind", str(box.apk_cache), APK_CACHE]
+    if box.scratch is None:
+        line += ["--size", str(box.memory), "--tmpfs", "/tmp"] if box.memory else ["--tmpfs", "/tmp"]
+    else:
+        line += ["--bind", str(box.scratch), "/tmp"]
+    line += ["--chdir", INSIDE, "--clearenv"]
+    for name, value in sorted(environment(box, INSIDE, "/tools:/usr/bin:/bin", "/tmp").items()):
+        line += ["--setenv", name, value]
+    return [*line, "--", *command]
+
+
+def environment(box: Box, home: str, path: str, temporary: str) -> dict[str, str]:
+    """The whole environment of an action; the same everywhere but for its paths, and proxies where it has the network."""
+    return {
+        **(box.proxies or {} if box.network else {}),
+        "PATH": path,
+        "HOME": home,
+        "TMPDIR": temporary,
+        "TZ": "UTC",
+        "LC_ALL": "C",
+        "SOURCE_DATE_EPOCH": str(box.epoch),
+    }
+
+
+def _trust_files() -> list[str]:
+    """What a step with network needs of the host to verify and find its peers."""
+    line = []
+    for path in ("/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/hosts", "/etc/nsswitch.conf"):
+        if Path(path).exists():
+            line += ["--ro-bind", path, path]
+    return line

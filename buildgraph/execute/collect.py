@@ -1,0 +1,98 @@
+"""What an action left behind: packages in canonical form, image layouts, and the part of a log that tells what went wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from buildgraph.apk.index import IndexEntry
+from buildgraph.apk.package import canonicalise
+from buildgraph.cache.cas import Cas
+from buildgraph.errors import BuildError, Place
+from buildgraph.keys.digest import Digest
+from buildgraph.plan.materials import Materials
+from buildgraph.plan.record import Output
+
+LAYOUT, SBOM = "layout", "sbom"
+REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, annotations.md: the tag within a layout
+_ERROR = re.compile(r"\b(ERRO|ERROR|FATAL|error:|fatal:|Error:)")
+_WANTS_NETWORK = re.compile(
+    r"Could not resolve host|Temporary failure in name resolution|Network is unreachable|no such host|bad address|"
+    r"getaddrinfo|ENETUNREACH|EAI_AGAIN|connect: network is unreachable",
+    re.IGNORECASE,
+)
+
+
+def packages(out: Path, scratch: Path, cas: Cas) -> tuple[list[Output], list[IndexEntry]]:
+    """Puts the packages below ``out`` into the CAS in canonical form; their outputs and index entries, sorted by path."""
+    outputs, entries = [], []
+    for path in sorted(out.glob("*/*.apk")):
+        canonical = scratch / "canonical.apk"
+        info = canonicalise(path, canonical)
+        size = canonical.stat().st_size
+        digest = Digest(cas.put_file(canonical, move=True))
+        outputs.append(Output(f"{path.parent.name}/{path.name}", digest, size))
+        entries.append(info.entry)
+    return outputs, entries
+
+
+def image(out: Path, tag: str, cas: Cas) -> list[Output]:
+    """Puts an image's OCI layout and SBOMs into the CAS, its index naming the tag; the outputs, sorted by path."""
+    _name_tag(out / LAYOUT / "index.json", tag)
+    outputs = []
+    for path in sorted(_files(out)):
+        relative = path.relative_to(out).as_posix()
+        if relative.startswith((f"{LAYOUT}/", f"{SBOM}/")):
+            size = path.stat().st_size
+            outputs.append(Output(relative, Digest(cas.put_file(path, move=True)), size))
+    return outputs
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _name_tag(index: Path, tag: str) -> None:
+    """apko leaves the descriptors without a reference; umoci, skopeo and others find an image of a layout by it."""
+    try:
+        content = json.loads(index.read_bytes())
+        for manifest in content["manifests"]:
+            manifest.setdefault("annotations", {})[REF_NAME] = tag
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"apko left no usable OCI layout: {error}"
+        raise BuildError(message) from error
+    index.write_text(json.dumps(content, separators=(",", ":"), sort_keys=True), "utf-8")
+
+
+def from_the_error(lines: Sequence[str], most: int) -> list[str]:
+    """The part of a log to show: from a little before the first error to the end, at most ``most`` lines."""
+    first = next((number for number, line in enumerate(lines) if _ERROR.search(line)), len(lines))
+    start = max(0, first - most // 2, len(lines) - 2 * most) if first < len(lines) else max(0, len(lines) - most)
+    shown = list(lines[start:])
+    if len(shown) > most:
+        shown = [*shown[: most // 2], f"... {len(shown) - most} lines left out ...", *shown[-(most // 2) :]]
+    return shown
+
+
+def failure_hint(lines: Iterable[str], *, network: bool) -> str:
+    """What to try after a failure, as far as the log tells."""
+    for line in lines:
+        if not network and _WANTS_NETWORK.search(line):
+            return "the step wanted the network, which the box does not have: `network: on` for this target in the manifest grants it"
+        if "No space left on device" in line:
+            return "the scratch space is full: `memory:` in the manifest bounds what lies in memory; the rest needs disk below the cache"
+        if "Operation not permitted" in line and "chown" in line:
+            return "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest"
+    return ""
+
+
+def failing_step(lines: Sequence[str], path: str, materials: Materials) -> Place:
+    """The recipe's line of the step that failed, as far as the log names it; the recipe's first line otherwise."""
+    for line in reversed(lines):
+        for step, place in materials.package_steps.items():
+            if step in line:
+                file, _, number = place.rpartition(":")
+                return Place(file, int(number))
+    return Place(path, 1)

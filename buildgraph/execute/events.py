@@ -1,0 +1,52 @@
+"""What happens during a run, as values; the report room turns them into text or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["hit", "spared", "shared", "ran", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An action began; ``reasons`` say why it has to run."""
+
+    node: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A node is settled.
+
+    ``hit``: its deep key was known; ``spared``: its dependencies changed but not their content; ``shared``: another process
+    ran the same action meanwhile; ``ran``, ``failed``; ``skipped``: something it needs failed. ``same`` says that it ran and
+    gave the same content as last time. ``message`` is the rendered error of a failure.
+    """
+
+    node: str
+    outcome: Outcome
+    seconds: float = 0.0
+    same: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A node waits: for another process that runs the same action, or for nodes that no recipe named."""
+
+    node: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user should know."""
+
+    text: str
+
+
+Event = Started | Finished | Waiting | Notice
+Listener = Callable[[Event], None]

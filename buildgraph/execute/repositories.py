@@ -1,0 +1,165 @@
+"""External packages: indexes, keys and package files, from where the manifest's mirrors say they lie.
+
+Nothing that comes from here is trusted as it is: an index counts because apko verified its signature, a package because it
+has the checksum that the lock names.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildgraph.apk.index import IndexEntry, read_index_archive
+from buildgraph.apk.package import read_package
+from buildgraph.cache.cas import Cas
+from buildgraph.cache.records import Records
+from buildgraph.errors import RepositoryError
+from buildgraph.keys.digest import Digest, digest_text, parse_digest
+from buildgraph.workspace.lockfile import Locked
+from buildgraph.workspace.manifest import Manifest
+
+INDEX = "APKINDEX.tar.gz"
+MAX_INDEX_BYTES = 512 << 20
+TIMEOUT = 60  # seconds without a byte
+_CHUNK = 1 << 20
+
+
+def is_remote(line: str) -> bool:
+    """Whether a repository or keyring line of a recipe is an address, not a folder of somebody's machine."""
+    return line.rpartition(" ")[2].startswith(("https://", "http://"))
+
+
+@dataclass(slots=True)
+class Repositories:
+    """The repositories of a workspace. Safe to use from several threads."""
+
+    manifest: Manifest
+    cas: Cas
+    records: Records
+    folder: Path
+    progress: Callable[[str], None]
+    _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def location(self, address: str) -> str:
+        """Where ``address`` is to be had: a URL, or an absolute path where a mirror is a folder."""
+        mirrored = self.manifest.mirrored(address)
+        if mirrored.startswith(("https://", "http://")):
+            return mirrored
+        return str(self.manifest.root / mirrored)
+
+    def index(self, repository: str, architecture: str) -> tuple[Path, list[IndexEntry]]:
+        """A folder that apko can use as this repository, and the entries of its index.
+
+        Raises RepositoryError where the index cannot be had or read.
+        """
+        key = (repository, architecture)
+        if key not in self._indexes:
+            folder = self._index_folder(repository, architecture)
+            path = folder / architecture / INDEX
+            try:
+                entries = read_index_archive(path.read_bytes())
+            except OSError as error:
+                raise self._missing(repository, path, error) from error
+            self._indexes[key] = (folder, entries)
+        return self._indexes[key]
+
+    def _index_folder(self, repository: str, architecture: str) -> Path:
+        location = self.location(repository)
+        if not is_remote(location):
+            return Path(location)
+        folder = self.folder / "index" / digest_text(location)[:16]
+        target = folder / architecture / INDEX
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.progress(f"fetching the index of {repository} for {architecture}")
+        self._download(f"{location}/{architecture}/{INDEX}", target)
+        return folder
+
+    def key_file(self, line: str) -> Path:
+        """The public key that a keyring line names, as a file of the same name."""
+        location = self.location(line)
+        if not is_remote(location):
+            path = Path(location)
+            if not path.is_file():
+                raise self._missing(line, path, None)
+            return path
+        target = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._download(location, target)
+        return target
+
+    def package(self, locked: Locked) -> Digest:
+        """The blob of an external package, fetched if it is not there; its bytes have the lock's checksum.
+
+        Raises RepositoryError where it cannot be had or is another one.
+        """
+        checksum = locked.entry.checksum
+        with self._guard:
+            lock = self._locks.setdefault(checksum, threading.Lock())
+        with lock:
+            known = self.records.get("external", checksum) or {}
+            digest = parse_digest(known.get("digest"))
+            if digest is not None and self.cas.has(digest):
+                return digest
+            return self._fetch(locked)
+
+    def _fetch(self, locked: Locked) -> Digest:
+        entry = locked.entry
+        location = f"{self.location(locked.repository)}/{entry.arch}/{entry.filename}"
+        with self.cas.scratch() as scratch:
+            copy = scratch / entry.filename
+            if is_remote(location):
+                self._download(location, copy)
+            else:
+                try:
+                    shutil.copyfile(location, copy)
+                except OSError as error:
+                    raise self._missing(f"{entry.filename} of {locked.repository}", Path(location), error) from error
+            found = read_package(copy, verify=True)
+            if found.entry.checksum != entry.checksum:
+                message = f"{entry.filename} of {locked.repository} is not the package that the lock names"
+                raise RepositoryError(
+                    message,
+                    details=f"at {location}\nthe lock says {entry.checksum}, the file has {found.entry.checksum}",
+                    hint=f"`bg lock --upgrade {entry.name}` takes what the repository has now",
+                )
+            digest = Digest(self.cas.put_file(copy, move=True))
+        self.records.put("external", entry.checksum, {"digest": digest, "package": f"{entry.arch}/{entry.filename}"})
+        return digest
+
+    def _download(self, address: str, target: Path) -> None:
+        partial = target.with_name(target.name + ".part")
+        try:
+            request = urllib.request.Request(address)  # noqa: S310 - only http and https get here
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
+                expected = answer.headers.get("Content-Length")
+                size = 0
+                while chunk := answer.read(_CHUNK):
+                    stream.write(chunk)
+                    size += len(chunk)
+            if expected is not None and int(expected) != size:
+                message = f"{address} ended after {size} of {expected} bytes"
+                raise RepositoryError(message, hint="try again")
+            partial.replace(target)
+        except (OSError, ValueError) as error:
+            partial.unlink(missing_ok=True)
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            message = f"cannot fetch {address}: {reason}"
+            raise RepositoryError(message, hint="is the network there? `mirrors:` in the manifest can name another place") from error
+
+    def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
+        reason = (error.strerror if error else None) or "no such file"
+        mirrored = next((mirror for _, mirror in self.manifest.mirrors if str(path).startswith(str(self.manifest.root / mirror))), "")
+        hint = ""
+        if mirrored and not (self.manifest.root / mirrored).exists():
+            hint = f"the manifest's mirror `{mirrored}` is not there; in this project `make seed` makes it" if mirrored == ".seed" else (
+                f"the manifest's mirror `{mirrored}` is not there"
+            )
+        return RepositoryError(f"cannot read {what} at {path}: {reason}", hint=hint)

@@ -1,0 +1,1 @@
+"""Digests and key documents: what a node depends on, as a list that can be read, hashed and compared."""

@@ -1,0 +1,101 @@
+"""Key documents: everything that an action's outputs depend on, one entry each, and how two documents differ.
+
+The walk that writes a document is the only place that decides what counts, so a key and its explanation cannot disagree.
+Of an entry, ``section``, ``name`` and ``value`` are hashed; ``why`` and ``place`` only explain. Entries are a set: their
+order never matters, and a second entry of the same section and name with another value is a defect (ValueError).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from buildgraph.keys.digest import Digest, digest_bytes
+
+FORMAT = 1
+
+# Sections, in the order in which differences are told: causes close to the user's hand first.
+SECTIONS = ("recipe", "source", "pipeline", "setting", "local", "package", "external", "tool", "format")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that the outputs depend on.
+
+    ``value`` is a digest or a short text; ``why`` says in a few words why it counts; ``place`` is ``file`` or ``file:line``.
+    """
+
+    section: str
+    name: str
+    value: str
+    why: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry that differs between two documents; None where it is absent."""
+
+    section: str
+    name: str
+    old: Entry | None
+    new: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDocument:
+    """A sorted, duplicate-free list of entries."""
+
+    entries: tuple[Entry, ...]
+
+    @staticmethod
+    def of(entries: Iterable[Entry]) -> KeyDocument:
+        """The document of some entries, in any order."""
+        unique: dict[tuple[str, str], Entry] = {}
+        for entry in entries:
+            seen = unique.setdefault((entry.section, entry.name), entry)
+            if seen.value != entry.value:
+                message = f"two values for {entry.section} {entry.name}"
+                raise ValueError(message)
+        return KeyDocument(tuple(unique[key] for key in sorted(unique)))
+
+    def key(self) -> Digest:
+        """The digest over what counts, independent of explanations."""
+        hashed = [[entry.section, entry.name, entry.value] for entry in self.entries]
+        return digest_bytes(json.dumps([FORMAT, hashed], ensure_ascii=True, separators=(",", ":")).encode())
+
+    def to_bytes(self) -> bytes:
+        """One JSON array a line: section, name, value, why, place."""
+        lines = (
+            json.dumps([e.section, e.name, e.value, e.why, e.place], ensure_ascii=True, separators=(",", ":")) for e in self.entries
+        )
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> KeyDocument:
+        """The document that ``to_bytes`` wrote; ValueError where the bytes are none."""
+        entries = []
+        for line in data.splitlines():
+            fields = json.loads(line)
+            if not (isinstance(fields, list) and len(fields) == 5 and all(isinstance(field, str) for field in fields)):  # noqa: PLR2004 - the five fields of Entry
+                message = "not a key document"
+                raise ValueError(message)
+            entries.append(Entry(*fields))
+        return KeyDocument.of(entries)
+
+
+def difference(old: KeyDocument, new: KeyDocument) -> list[Change]:
+    """What changed from ``old`` to ``new``, nearest causes first."""
+    before = {(entry.section, entry.name): entry for entry in old.entries}
+    after = {(entry.section, entry.name): entry for entry in new.entries}
+    rank = {section: position for position, section in enumerate(SECTIONS)}
+    changed = [
+        Change(section, name, before.get((section, name)), after.get((section, name)))
+        for section, name in before.keys() | after.keys()
+        if (before.get((section, name)) or _NOTHING).value != (after.get((section, name)) or _NOTHING).value
+    ]
+    return sorted(changed, key=lambda change: (rank.get(change.section, len(rank)), change.name))
+
+
+_NOTHING = Entry("", "", "\0absent")

@@ -1,0 +1,172 @@
+"""Putting results where the user finds them: hard links out of the CAS, and what has to be signed.
+
+    out/oci/FOLDER/NAME/          an OCI image layout, its index naming the tag
+    out/sbom/FOLDER/NAME/         the SBOMs that apko wrote
+    out/packages/ARCH/*.apk       signed packages with a signed APKINDEX.tar.gz
+    out/packages/NAME.rsa.pub     the key to verify them with
+
+What is there already and is the same is left alone; files of an older result are removed; the file that names the others
+(index.json, APKINDEX.tar.gz) is replaced last, in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildgraph.apk import signing
+from buildgraph.apk.index import IndexEntry, index_archive
+from buildgraph.apk.package import read_package
+from buildgraph.cache.cas import Cas
+from buildgraph.errors import OutputError
+from buildgraph.execute.collect import LAYOUT, SBOM
+from buildgraph.keys.digest import digest_bytes
+from buildgraph.plan.record import Output, Record
+
+INDEX = "APKINDEX.tar.gz"
+NOTES = ".exported.json"  # what lies in out/packages, by node: the file name, its blob, and the stat it was written with
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The key that repositories are signed with; ``name`` is the file's stem, by which verifiers look for its other half."""
+
+    name: str
+    pem: bytes
+
+    @property
+    def public_name(self) -> str:
+        """The file name of the public key."""
+        return f"{self.name}.rsa.pub"
+
+
+def image_folder(out: Path, folder: str, name: str) -> Path:
+    """Where an image's OCI layout goes."""
+    return out / "oci" / folder / name
+
+
+def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas) -> list[Path]:
+    """Makes an image's layout and SBOMs what the record says; the files that are now there. Raises OutputError."""
+    present = []
+    with _told(out):
+        for part, target in ((LAYOUT, image_folder(out, folder, name)), (SBOM, out / "sbom" / folder / name)):
+            files = {
+                output.path.removeprefix(f"{part}/"): output for output in record.outputs if output.path.startswith(f"{part}/")
+            }
+            present += _mirror(files, target, cas)
+    return present
+
+
+def _mirror(files: Mapping[str, Output], target: Path, cas: Cas) -> list[Path]:
+    """Makes ``target`` hold exactly these files; the index of a layout is linked last and old blobs go after that."""
+    present = [target / path for path in files]
+    for path in sorted(files, key=lambda path: (path == "index.json", path)):
+        destination = target / path
+        blob = cas.path(files[path].digest)
+        if not _same_file(blob, destination):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            cas.link(files[path].digest, destination)
+    keep = set(present)
+    for path in target.rglob("*"):
+        if path not in keep and not path.is_dir():
+            path.unlink()
+    return present
+
+
+def _same_file(blob: Path, destination: Path) -> bool:
+    try:
+        one, other = blob.stat(), destination.stat()
+    except OSError:
+        return False
+    if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+        return True
+    return one.st_size == other.st_size and one.st_nlink == 1 and blob.read_bytes() == destination.read_bytes()
+
+
+def export_packages(records: Mapping[str, Record], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
+    """Puts the packages of some nodes into the signed repository; the files that are now there for them. Raises OutputError."""
+    folder = out / "packages"
+    with _told(out):
+        folder.mkdir(parents=True, exist_ok=True)
+        public = folder / key.public_name
+        public_bytes = signing.public_key(key.pem)
+        if not public.exists() or public.read_bytes() != public_bytes:
+            _replace(public, public_bytes)
+        notes = _read_notes(folder)
+        present = [public]
+        for node, record in sorted(records.items()):
+            present += _export_node(node, record, folder, key, cas, notes)
+        for architecture in sorted({path.split("/")[0] for files in notes.values() for path in files}):
+            present.append(_write_index(folder, architecture, key, notes))
+        _replace(folder / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
+    return present
+
+
+def _export_node(node: str, record: Record, folder: Path, key: SigningKey, cas: Cas, notes: dict[str, Any]) -> list[Path]:
+    before = notes.get(node, {})
+    after: dict[str, list[Any]] = {}
+    key_id = digest_bytes(key.pem)[:16]
+    for output in record.outputs:
+        target = folder / output.path
+        known = before.get(output.path)
+        if not (known and known[:2] == [output.digest, key_id] and known[2:] == _stat(target)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}")
+            signing.sign_package(cas.path(output.digest), temporary, key.pem, key.name)
+            temporary.replace(target)
+        after[output.path] = [output.digest, key_id, *_stat(target)]
+    for path in set(before) - set(after):
+        (folder / path).unlink(missing_ok=True)
+    notes[node] = after
+    return [folder / path for path in after]
+
+
+def _write_index(folder: Path, architecture: str, key: SigningKey, notes: Mapping[str, Mapping[str, Any]]) -> Path:
+    paths = sorted({path for files in notes.values() for path in files if path.startswith(f"{architecture}/")})
+    entries: list[IndexEntry] = [read_package(folder / path).entry for path in paths if (folder / path).is_file()]
+    target = folder / architecture / INDEX
+    content = signing.sign_index(index_archive(entries), key.pem, key.name)
+    if not target.is_file() or target.read_bytes() != content:
+        _replace(target, content)
+    return target
+
+
+def _read_notes(folder: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads((folder / NOTES).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _stat(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _replace(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(target)
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write below {out}: {error.strerror}"
+        raise OutputError(message, hint="is the folder writable, and the disk not full? `out:` in the manifest names another") from error
+
+
+def total_size(files: Iterable[Path]) -> int:
+    """The size in bytes of some files."""
+    return sum(path.stat().st_size for path in files)

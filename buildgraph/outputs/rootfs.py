@@ -1,0 +1,175 @@
+"""Running an image without a container runtime: its layers unpacked, and bubblewrap with what its configuration says.
+
+Layers are OCI image-spec layer archives (media types ending in tar+gzip). Members that would leave the root are refused; apko
+writes no whiteouts, but they are honoured.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from buildgraph.errors import OutputError
+
+_WHITEOUT = ".wh."
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The part of an image's configuration that running it needs."""
+
+    user: str
+    command: tuple[str, ...]
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    folder: str
+
+
+def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]]:
+    """The configuration and the layer files of the image for an architecture (as OCI names it). Raises OutputError."""
+    try:
+        index = json.loads((layout / "index.json").read_bytes())
+        manifest = _manifest(layout, index, architecture)
+        config = _blob(layout, manifest["config"]["digest"]).get("config", {})
+        layers = [_blob_path(layout, layer["digest"]) for layer in manifest["layers"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{layout} is no OCI layout that can be run: {error!r}"
+        raise OutputError(message) from error
+    return (
+        ImageConfig(
+            user=config.get("User", ""),
+            command=tuple(config.get("Entrypoint") or ()),
+            arguments=tuple(config.get("Cmd") or ()),
+            environment=tuple(config.get("Env") or ()),
+            folder=config.get("WorkingDir") or "/",
+        ),
+        layers,
+    )
+
+
+def _manifest(layout: Path, index: Mapping[str, Any], architecture: str) -> Any:  # noqa: ANN401 - JSON
+    entries = index["manifests"]
+    for entry in entries:
+        content = _blob(layout, entry["digest"])
+        if "manifests" in content:
+            return _manifest(layout, content, architecture)
+        platform = entry.get("platform", {})
+        if len(entries) == 1 or platform.get("architecture") == architecture:
+            return content
+    message = f"no image for {architecture}"
+    raise ValueError(message)
+
+
+def _blob_path(layout: Path, digest: str) -> Path:
+    algorithm, _, value = digest.partition(":")
+    if not (algorithm.isalnum() and value.isalnum()):
+        message = f"bad digest {digest}"
+        raise ValueError(message)
+    return layout / "blobs" / algorithm / value
+
+
+def _blob(layout: Path, digest: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(_blob_path(layout, digest).read_bytes())
+
+
+def unpack(layers: Sequence[Path], root: Path) -> dict[str, tuple[int, int]]:
+    """Unpacks layers over one another; owner and mode of each folder by its path, as the image has them.
+
+    On disk everything belongs to whoever runs this. Raises OutputError.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    folders: dict[str, tuple[int, int]] = {}
+    try:
+        for layer in layers:
+            with tarfile.open(layer) as archive:
+                _remove_whiteouts(archive, root)
+                archive.extractall(root, filter=_member)
+                folders.update((member.name.strip("/"), (member.uid, member.mode)) for member in archive if member.isdir())
+    except (OSError, tarfile.TarError) as error:
+        message = f"cannot unpack a layer of the image: {error}"
+        raise OutputError(message) from error
+    return folders
+
+
+def _member(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+    if Path(member.name).name.startswith(_WHITEOUT) or member.isdev():
+        return None
+    mode = member.mode
+    kept = tarfile.tar_filter(member, path)
+    return kept.replace(mode=(mode | 0o700 if member.isdir() else mode), uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]  # None: leave as it is
+
+
+def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:
+    for member in archive:
+        path = Path(member.name)
+        if path.name.startswith(_WHITEOUT) and ".." not in path.parts and not path.is_absolute():
+            hidden = root / path.parent / path.name.removeprefix(_WHITEOUT)
+            if hidden.is_dir() and not hidden.is_symlink():
+                shutil.rmtree(hidden)
+            else:
+                hidden.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to run an image: other arguments, more environment, another entrypoint, whether a person sits at a terminal."""
+
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: str = ""
+    interactive: bool = False
+
+
+def run_command(config: ImageConfig, root: Path, folders: Mapping[str, tuple[int, int]], bwrap: Path, launch: Launch) -> list[str]:
+    """The bubblewrap command line that runs an image as its user, sharing only the network with the host.
+
+    The root file system is read-only but for the folders that the image lets that user write to.
+    """
+    user, group = _ids(config.user, root)
+    line = [str(bwrap), "--ro-bind" if user else "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
+    for path, (owner, mode) in sorted(folders.items()):
+        if user and path and path != "tmp" and ((owner == user and mode & 0o200) or mode & 0o002):
+            line += ["--bind", str(root / path), f"/{path}"]
+    line += ["--tmpfs", "/tmp"]
+    line += ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "image"]
+    line += ["--die-with-parent", "--cap-drop", "ALL", "--uid", str(user), "--gid", str(group)]
+    line += [] if launch.interactive else ["--new-session"]
+    if (root / "etc" / "resolv.conf").is_file():
+        line += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
+    line += ["--chdir", config.folder, "--clearenv"]
+    values = dict(pair.partition("=")[::2] for pair in config.environment) | dict(launch.environment)
+    values.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    for name, value in sorted(values.items()):
+        line += ["--setenv", name, value]
+    command = [launch.entrypoint] if launch.entrypoint else list(config.command)
+    command += launch.arguments or (() if launch.entrypoint else config.arguments)
+    if not command:
+        message = "the image has no entrypoint and no command"
+        raise OutputError(message, hint="name one: bg run //images:x --entrypoint /usr/bin/something")
+    return [*line, "--", *command]
+
+
+def _ids(user: str, root: Path) -> tuple[int, int]:
+    """The numbers of the image's user and group; 0 where it names none, as the OCI image-spec has it."""
+    name, _, group = user.partition(":")
+    passwd = _table(root / "etc" / "passwd")
+    known = next((row for row in passwd if name and name in (row[0], row[2])), None)
+    uid = int(name) if name.isdigit() else int(known[2]) if known else 0
+    if group:
+        groups = _table(root / "etc" / "group")
+        found = next((row for row in groups if row[0] == group), None)
+        return uid, int(group) if group.isdigit() else int(found[2]) if found else 0
+    return uid, int(known[3]) if known else 0
+
+
+def _table(path: Path) -> list[list[str]]:
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [row for line in lines if len(row := line.split(":")) >= 4 and row[2].isdigit()]  # noqa: PLR2004 - passwd and group have at least four fields

@@ -1,0 +1,44 @@
+"""What an action is given besides packages: the recipe as it goes into the box, source files, pipelines, settings.
+
+``plan.inputs`` makes these and the key entries in one walk, so that what a box holds and what a key covers are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from buildgraph.keys.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to be copied into the box: ``path`` there, ``origin`` in the workspace, and the content that the key covers."""
+
+    path: str
+    origin: str
+    digest: Digest
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What one action is given. ``texts`` are files written into the box as they stand here: recipe, pipelines, keys."""
+
+    kind: Literal["package", "image"]
+    recipe: str
+    texts: dict[str, str]
+    sources: tuple[SourceFile, ...] = ()
+    epoch: int = 0
+    network: tuple[str, ...] = ()
+    root: bool = False
+    options: tuple[str, ...] = ()
+    tag: str = ""
+    package_steps: dict[str, str] = field(default_factory=dict)
+    repositories: tuple[str, ...] = ()
+    keyring: tuple[str, ...] = ()
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the action is given the network; ``network`` says why."""
+        return bool(self.network)

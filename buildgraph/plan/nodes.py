@@ -1,0 +1,140 @@
+"""From targets to nodes: each package target once for every architecture, each image target once."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from buildgraph.errors import TargetError
+from buildgraph.graph.model import LocalPackage, Need, Node
+from buildgraph.recipes import architecture
+from buildgraph.recipes.apko import read_apko
+from buildgraph.recipes.melange import read_melange
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
+from buildgraph.recipes.values import Need as RecipeNeed
+from buildgraph.workspace.discovery import Target
+from buildgraph.workspace.labels import Label
+from buildgraph.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A node with the recipe that it was made from. ``includes`` and ``pipelines`` are the other YAML files that it uses."""
+
+    node: Node
+    target: Target
+    recipe: MelangeRecipe | ApkoRecipe
+    pipelines: dict[str, Source] = field(default_factory=dict)
+    includes: dict[str, Source] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Nodes:
+    """All nodes of a workspace; ``left_out`` says of targets without a node why they have none."""
+
+    described: dict[str, Described] = field(default_factory=dict)
+    by_label: dict[Label, list[str]] = field(default_factory=dict)
+    left_out: dict[Label, str] = field(default_factory=dict)
+    origins: dict[tuple[str, str], Label] = field(default_factory=dict)
+
+    def of(self, targets: Iterable[Target]) -> list[str]:
+        """The nodes of some targets; TargetError where a target that was named alone has none."""
+        chosen = list(targets)
+        found = [name for target in chosen for name in self.by_label.get(target.label, ())]
+        if not found and len(chosen) == 1:
+            label = chosen[0].label
+            message = f"{label} cannot be built here: {self.left_out.get(label, 'it has no architecture')}"
+            raise TargetError(message)
+        return found
+
+
+def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
+    """The nodes of a workspace. Raises RecipeError for a recipe that cannot be understood."""
+    nodes = Nodes()
+    wanted = tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default_architecture,)
+    for target in workspace.targets.values():
+        made = _package_nodes(target, workspace, wanted) if target.kind == "package" else _image_node(target, workspace, wanted)
+        for described in made:
+            nodes.described[described.node.id] = described
+            nodes.by_label.setdefault(target.label, []).append(described.node.id)
+            for package in described.node.packages:
+                nodes.origins.setdefault((target.label.folder, package.name), target.label)
+        if not made:
+            nodes.left_out[target.label] = f"its recipe is not for {', '.join(wanted)}"
+    return nodes
+
+
+def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+    recipe_file, label = target.recipe, target.label
+    folder = posixpath.dirname(recipe_file.path)
+    settings = workspace.manifest.settings(str(label))
+    made = []
+    for arch in wanted:
+        pipelines: dict[str, Source] = {}
+
+        def find(name: str, found: dict[str, Source] = pipelines) -> Source | None:
+            local = workspace.find_pipeline(folder, name)
+            if local is not None:
+                found[name] = local[1]
+            return local[1] if local else None
+
+        recipe = read_melange(
+            recipe_file.tree, recipe_file.path, recipe_file.text, arch=arch, find_pipeline=find, build_options=settings.options
+        )
+        allowed = recipe.target_architectures
+        if allowed and "all" not in allowed and arch not in allowed:
+            continue
+        identity = f"{label}@{arch}"
+        packages = tuple(
+            LocalPackage(
+                name=package.name,
+                version=package.version,
+                node=identity,
+                folder=label.folder,
+                depends=tuple(Need(text, package.path, package.line, "dependencies") for text in package.depends),
+                provides=package.provides,
+                path=package.path,
+                line=package.line,
+            )
+            for package in recipe.packages
+            if package.made
+        )
+        node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, _needs(recipe.environment))
+        made.append(Described(node, target, recipe, pipelines))
+    return made
+
+
+def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+    recipe_file, label = target.recipe, target.label
+    includes: dict[str, Source] = {}
+
+    def load(name: str, including: str) -> Source | None:
+        source = find_include(workspace, including, name)
+        if source is not None:
+            includes[source.path] = source
+        return source
+
+    recipe = read_apko(recipe_file.tree, recipe_file.path, recipe_file.text, load_include=load)
+    own = tuple(map(architecture.to_apk, recipe.architectures)) or wanted
+    architectures = tuple(sorted(set(own) & set(wanted)))
+    if not architectures:
+        return []
+    node = Node(str(label), str(label), "image", architectures, label.folder, recipe_file.path, (), _needs(recipe.packages))
+    return [Described(node, target, recipe, {}, includes)]
+
+
+def find_include(workspace: Workspace, including: str, name: str) -> Source | None:
+    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
+
+    apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
+    """
+    for place in (workspace.manifest.recipes, "", posixpath.dirname(including)):
+        path = posixpath.normpath(posixpath.join(place, name))
+        if path in workspace.tree.files:
+            return workspace.yaml_file(path)
+    return None
+
+
+def _needs(needs: Iterable[RecipeNeed]) -> tuple[Need, ...]:
+    return tuple(Need(need.text, need.path, need.line, need.via) for need in needs)

@@ -1,0 +1,223 @@
+"""Records: what one action gave, and which action a deep key led to. Both are JSON objects, checked when they come in.
+
+docs/format.md lists every field. A record that does not check is a miss, never an error: it may come from another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from buildgraph.apk.index import IndexEntry
+from buildgraph.graph.resolve import Built
+from buildgraph.keys.digest import Digest, parse_digest
+
+FORMAT = 1
+MAX_OUTPUTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that an action made: its path within the output folder (with slashes, never outside it), content and size."""
+
+    path: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A requirement that melange's scan found, and the local package that met it in the box."""
+
+    requirement: str
+    node: str
+    package: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one action gave.
+
+    ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
+    (with the checksums of their canonical form); ``sealed`` says that the box was used.
+    """
+
+    action: Digest
+    node: str
+    document: Digest
+    outputs: tuple[Output, ...]
+    packages: tuple[IndexEntry, ...] = ()
+    discovered: tuple[Discovered, ...] = ()
+    log: Digest | None = None
+    seconds: float = 0.0
+    built_at: int = 0
+    tools: Mapping[str, str] = field(default_factory=dict)
+    sealed: bool = True
+
+    def built(self) -> Built:
+        """The packages' real metadata, for resolving."""
+        return Built(
+            {entry.name: entry for entry in self.packages},
+            {found.requirement: (found.node, found.package) for found in self.discovered},
+        )
+
+    def content(self) -> list[tuple[str, Digest]]:
+        """What dependents see of it."""
+        return [(output.path, output.digest) for output in self.outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class DeepRecord:
+    """Where a deep key leads, and under which discoveries.
+
+    ``nodes``: the deep key of each node whose packages were in the box; ``requirements`` were asked of the pool with the
+    names ``shadowed`` and ``provided`` met locally, and ``external`` digests what they reached, all per architecture. A hit
+    counts only while these hold.
+    """
+
+    action: Digest
+    document: Digest
+    nodes: Mapping[str, Digest]
+    external: Mapping[str, ExternalPart]
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalPart:
+    """What one architecture's box asked of the pool, and the digest of what that reached."""
+
+    requirements: tuple[str, ...]
+    shadowed: tuple[str, ...]
+    provided: tuple[str, ...]
+    reached: Digest
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """The record as it is stored."""
+    return {
+        "format": FORMAT,
+        "action": record.action,
+        "node": record.node,
+        "document": record.document,
+        "outputs": [[output.path, output.digest, output.size] for output in record.outputs],
+        "packages": [_entry_to_json(entry) for entry in record.packages],
+        "discovered": [[found.requirement, found.node, found.package] for found in record.discovered],
+        "log": record.log,
+        "seconds": round(record.seconds, 3),
+        "built_at": record.built_at,
+        "tools": dict(record.tools),
+        "sealed": record.sealed,
+    }
+
+
+def record_from_json(raw: Mapping[str, Any] | None, action: Digest) -> Record | None:
+    """The record stored under ``action``, or None for anything that is not exactly such a record."""
+    try:
+        return None if raw is None else _record(raw, action)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
+    if raw["format"] != FORMAT or raw["action"] != action:
+        return None
+    outputs = tuple(Output(_inner_path(path), _digest(digest), _natural(size)) for path, digest, size in raw["outputs"])
+    if len(outputs) > MAX_OUTPUTS or len({output.path for output in outputs}) != len(outputs):
+        return None
+    return Record(
+        action=action,
+        node=_text(raw["node"]),
+        document=_digest(raw["document"]),
+        outputs=outputs,
+        packages=tuple(_entry_from_json(entry) for entry in raw["packages"]),
+        discovered=tuple(Discovered(_text(one), _text(two), _text(three)) for one, two, three in raw["discovered"]),
+        log=None if raw["log"] is None else _digest(raw["log"]),
+        seconds=float(raw["seconds"]),
+        built_at=_natural(raw["built_at"]),
+        tools={_text(name): _text(version) for name, version in raw["tools"].items()},
+        sealed=raw["sealed"] is True,
+    )
+
+
+def deep_to_json(record: DeepRecord) -> dict[str, Any]:
+    """The deep record as it is stored."""
+    return {
+        "format": FORMAT,
+        "action": record.action,
+        "document": record.document,
+        "nodes": dict(record.nodes),
+        "external": {
+            architecture: [list(part.requirements), list(part.shadowed), list(part.provided), part.reached]
+            for architecture, part in record.external.items()
+        },
+    }
+
+
+def deep_from_json(raw: Mapping[str, Any] | None) -> DeepRecord | None:
+    """The deep record, or None for anything that is not exactly one."""
+    try:
+        if raw is None or raw["format"] != FORMAT:
+            return None
+        external = {
+            _text(architecture): ExternalPart(_texts(asked), _texts(shadowed), _texts(provided), _digest(reached))
+            for architecture, (asked, shadowed, provided, reached) in raw["external"].items()
+        }
+        nodes = {_text(node): _digest(key) for node, key in raw["nodes"].items()}
+        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, external)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+_ENTRY_FIELDS = (
+    "name", "version", "arch", "checksum", "size", "installed_size", "description", "origin", "license", "url", "commit",
+    "build_date", "provider_priority", "depends", "provides", "install_if", "replaces",
+)  # fmt: skip
+
+
+def _entry_to_json(entry: IndexEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _ENTRY_FIELDS}
+
+
+def _entry_from_json(raw: Mapping[str, Any]) -> IndexEntry:
+    values: dict[str, Any] = {}
+    for name in _ENTRY_FIELDS:
+        value = raw[name]
+        if name in {"depends", "provides", "install_if", "replaces"}:
+            values[name] = _texts(value)
+        elif name in {"size", "installed_size", "build_date", "provider_priority"}:
+            values[name] = _natural(value)
+        else:
+            values[name] = _text(value)
+    return IndexEntry(**values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _texts(values: Sequence[object]) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError
+    return tuple(_text(value) for value in values)
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError
+    return value
+
+
+def _digest(value: object) -> Digest:
+    digest = parse_digest(value)
+    if digest is None:
+        raise ValueError
+    return digest
+
+
+def _inner_path(value: object) -> str:
+    path = _text(value)
+    if not path or path.startswith("/") or "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+        raise ValueError
+    return path

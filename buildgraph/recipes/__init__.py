@@ -1,0 +1,1 @@
+"""Recipes of melange and apko: YAML text becomes plain values with positions."""

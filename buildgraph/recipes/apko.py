@@ -1,0 +1,196 @@
+"""apko recipes: YAML tree to values with includes merged, as apko merges them, and their boxed form.
+
+The sources are apko's pkg/build/types/image_configuration.go (parse, MergeInto, Validate) and types.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+from buildgraph.errors import RecipeError
+from buildgraph.recipes import architecture, schema, yamltext
+from buildgraph.recipes.pipelines import child, mappings_of, text_of, texts_of
+from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written
+from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+
+# The file that an `include:` line names, or None where there is none; the second argument is the path of the including file.
+LoadInclude: TypeAlias = Callable[[str, str], Source | None]
+
+_MAX_INCLUDES = 20
+_CERTIFICATE_NAME = re.compile(r"[a-zA-Z0-9_-]+[a-zA-Z0-9_.-]*")
+_LISTS = ("keyring", "runtime_keyring", "build_repositories", "runtime_repositories", "repositories", "packages")
+_REMOTE = re.compile(r"https?://")
+
+
+def read_apko(tree: Node, path: str, text: str, *, load_include: LoadInclude) -> ApkoRecipe:
+    """The recipe in ``tree`` with its includes; RecipeError, with a place, for everything that apko would refuse."""
+    sources, includes = _chain(Source(path, tree, text), load_include)
+    written = {key: _written(sources, key) for key in _LISTS if key != "runtime_keyring"}
+    entrypoint = _first(sources, "entrypoint")
+    kind = text_of(child(entrypoint[1], "type")) if entrypoint else ""
+    packages = [Need(x.text, x.path, x.line, x.column, "contents") for x in written["packages"]]
+    if entrypoint and kind == "service-bundle":
+        packages.append(Need("s6", entrypoint[0].path, entrypoint[1].line, entrypoint[1].column, "entrypoint"))
+    archs = _first(sources, "archs")
+    recipe = ApkoRecipe(
+        path=path,
+        includes=tuple(includes),
+        packages=tuple(packages),
+        build_repositories=written["build_repositories"],
+        runtime_repositories=written["runtime_repositories"],
+        repositories=written["repositories"],
+        keyring=written["keyring"],
+        architectures=tuple(architecture.to_apk(item.text) for item in texts_of(archs[1])) if archs else (),
+        entrypoint_type=kind,
+        files=_files(sources),
+    )
+    _validate(sources)
+    return recipe
+
+
+def merged_apko(tree: Mapping, path: str, text: str, *, load_include: LoadInclude) -> Mapping:
+    """One tree that says what the recipe and its includes say together (MergeInto), without ``include``."""
+    sources, _ = _chain(Source(path, tree, text), load_include)
+    merged = Mapping()
+    for source in sources:
+        assert isinstance(source.tree, Mapping)
+        merged = _merge(merged, source.tree)
+    return merged
+
+
+def boxed_apko(merged: Mapping, *, keyring: tuple[str, ...] = (), fallback_repositories: tuple[str, ...] = ()) -> Mapping:
+    """The image as it lies in the box: packages come from ``./repo``, what the image shows stays the user's.
+
+    ``repositories`` move to ``runtime_repositories``, because apko writes both to /etc/apk/repositories (build/apk.go) but asks
+    only the former; local folders and tagged lines are dropped, as the image could not reach them. Where none is left,
+    ``fallback_repositories`` (the manifest's) stand in. ``keyring`` are paths inside the box of the key files that the user's
+    keyring lines name: apko copies each to /etc/apk/keys under its base name, so equal base names give an equal image.
+    """
+    contents = merged.items.get("contents")
+    contents = contents if isinstance(contents, Mapping) else Mapping()
+    kept = [item.text for key in ("repositories", "runtime_repositories") for item in texts_of(child(contents, key))]
+    runtime = [line for line in dict.fromkeys(kept) if _REMOTE.match(line)] or list(fallback_repositories)
+    changes: dict[str, Node | None] = {
+        "build_repositories": Sequence([Scalar("./repo")]),
+        "runtime_repositories": Sequence([Scalar(line) for line in runtime]),
+        "repositories": None,
+        "keyring": Sequence([Scalar(line) for line in keyring]) if keyring else None,
+    }
+    return _with(merged, {"contents": _with(contents, changes), "include": None})
+
+
+def _chain(source: Source, load_include: LoadInclude) -> tuple[list[Source], list[Written]]:
+    """All files, the innermost include first, which is the order of concatenated lists; and the include lines, outermost first."""
+    sources: list[Source] = []
+    includes: list[Written] = []
+    while True:
+        if not isinstance(source.tree, Mapping):
+            what = f"expected a mapping, found {yamltext.describe(source.tree)}"
+            raise RecipeError(what, where=yamltext.place(source.tree, source.path, source.text))
+        schema.check(source.tree, schema.IMAGE, source.path, source.text)
+        sources.insert(0, source)
+        node = source.tree.items.get("include")
+        if not text_of(node) or node is None:
+            return sources, includes
+        where = yamltext.place(node, source.path, source.text)
+        name = text_of(node)
+        included = load_include(name, source.path)
+        if included is None:
+            raise RecipeError(f"the included file `{name}` does not exist", where=where)
+        if included.path in {known.path for known in sources} or len(sources) > _MAX_INCLUDES:
+            raise RecipeError(f"`{name}` includes itself", where=where)
+        includes.append(Written(included.path, source.path, node.line, node.column))
+        source = included
+
+
+def _merge(included: Mapping, own: Mapping) -> Mapping:
+    """apko's MergeInto: lists are concatenated, included ones first; for all else the including file wins."""
+    out = Mapping(dict(included.items), {}, own.line, own.column)
+    for key, value in own.items.items():
+        known = out.items.get(key)
+        if isinstance(value, Scalar) and value.is_null:
+            continue
+        if known is None or key in {"entrypoint", "archs", "layering", "certificates"} or isinstance(value, Scalar):
+            if not (isinstance(value, Scalar) and not value.text):
+                out.items[key] = value
+        elif isinstance(value, Sequence) and isinstance(known, Sequence):
+            out.items[key] = Sequence([*known.items, *value.items])
+        elif isinstance(value, Mapping) and isinstance(known, Mapping):
+            out.items[key] = _merge_inner(key, known, value)
+    # MergeInto leaves these two of an included file behind.
+    for key in ("include", "vcs-url"):
+        if key not in own.items:
+            out.items.pop(key, None)
+    return out
+
+
+def _merge_inner(key: str, included: Mapping, own: Mapping) -> Mapping:
+    out = Mapping(dict(included.items), {}, own.line, own.column)
+    for name, value in own.items.items():
+        known = out.items.get(name)
+        if key in {"contents", "accounts"} and isinstance(value, Sequence) and isinstance(known, Sequence):
+            out.items[name] = Sequence([*known.items, *value.items])
+        elif key in {"contents", "accounts"} and isinstance(value, Scalar) and not text_of(value):
+            continue
+        else:
+            out.items[name] = value
+    return out
+
+
+def _first(sources: list[Source], key: str) -> tuple[Source, Node] | None:
+    """The value of a key that the outermost file with a value decides."""
+    for source in reversed(sources):
+        node = child(source.tree, key)
+        if node is not None and not (isinstance(node, Scalar) and not text_of(node)) and getattr(node, "items", True):
+            return source, node
+    return None
+
+
+def _written(sources: list[Source], key: str) -> tuple[Written, ...]:
+    # apko cuts trailing slashes off repositories (trimRepos).
+    trimmed = key.endswith("repositories")
+    return tuple(
+        Written(item.text.rstrip("/") if trimmed else item.text, source.path, item.line, item.column)
+        for source in sources
+        for item in texts_of(child(source.tree, "contents", key))
+    )
+
+
+def _files(sources: list[Source]) -> tuple[Written, ...]:
+    """``baseimage`` names the only files of the workspace that apko reads; ``paths[].source`` is a path inside the image."""
+    found = _first([Source(s.path, node, s.text) for s in sources if (node := child(s.tree, "contents"))], "baseimage")
+    if found is None:
+        return ()
+    source, node = found
+    files = [child(node, key) for key in ("image", "apkindex")]
+    return tuple(Written(file.text, source.path, file.line, file.column) for file in files if isinstance(file, Scalar) and text_of(file))
+
+
+def _validate(sources: list[Source]) -> None:
+    """What apko's Validate refuses."""
+    for source in sources:
+        for user in mappings_of(child(source.tree, "accounts", "users")):
+            if not text_of(user.items.get("username")):
+                raise RecipeError("a user has no `username`", where=yamltext.place(user, source.path, source.text))
+            if schema.number(user.items.get("uid")) == 0:
+                where = yamltext.place(user.items.get("uid", user), source.path, source.text)
+                raise RecipeError("a user must not have the uid 0", where=where, hint="to run as root, use `run-as: 0`")
+        for group in mappings_of(child(source.tree, "accounts", "groups")):
+            if not text_of(group.items.get("groupname")):
+                raise RecipeError("a group has no `groupname`", where=yamltext.place(group, source.path, source.text))
+        named = [
+            *mappings_of(child(source.tree, "certificates", "additional")),
+            *mappings_of(child(source.tree, "contents", "runtime_keyring")),
+        ]
+        for entry in named:
+            name = text_of(entry.items.get("name"))
+            if not _CERTIFICATE_NAME.fullmatch(name):
+                what = f"`{name}` cannot be the name of a file: letters, digits and `_.-`, no dot first"
+                raise RecipeError(what, where=yamltext.place(entry.items.get("name", entry), source.path, source.text))
+
+
+def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
+    items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
+    return Mapping(items, node.keys, node.line, node.column)

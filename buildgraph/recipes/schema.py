@@ -1,0 +1,278 @@
+"""The shapes that melange and apko decode recipes into, and the check that a tree has one of them.
+
+The tables follow the Go structs of melange (pkg/config/config.go) and apko (pkg/build/types/types.go) with the key names that
+gopkg.in/yaml.v3 gives their fields; both tools decode recipes with ``KnownFields(true)``, so an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from buildgraph.errors import RecipeError, did_you_mean
+from buildgraph.recipes import yamltext
+from buildgraph.recipes.yamltext import FALSES, TRUES, Mapping, Node, Scalar, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A scalar type; ``pattern`` is what its text must match, None for any text."""
+
+    what: str
+    pattern: re.Pattern[str] | None = None
+    # yaml.v3 turns no quoted text into a number, but takes quoted bools' words and durations.
+    quoted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of one type."""
+
+    item: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A mapping with free keys."""
+
+    value: Shape
+
+
+@dataclass(slots=True)
+class Struct:
+    """A mapping with known keys; ``fields`` may be filled later, where a shape contains itself."""
+
+    name: str
+    fields: dict[str, Shape] = field(default_factory=dict)
+
+
+Shape: TypeAlias = "Leaf | ListOf | MapOf | Struct"
+
+_INT = r"[0-9](?:_?[0-9])*|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[0-9]+\.0*"
+TEXT = Leaf("a text")
+BOOL = Leaf("true or false", re.compile("|".join(sorted(TRUES | FALSES)) + "|(?i:y|n|yes|no|on|off)"))
+UINT = Leaf("a whole number", re.compile(rf"\+?(?:{_INT})"), quoted=False)
+INT = Leaf("a whole number", re.compile(rf"[-+]?(?:{_INT})"), quoted=False)
+DURATION = Leaf("a duration such as `90m`", re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)"))
+TEXTS = ListOf(TEXT)
+TEXT_MAP = MapOf(TEXT)
+
+
+def texts(*names: str) -> dict[str, Shape]:
+    """Fields that are texts."""
+    return dict.fromkeys(names, TEXT)
+
+
+def check(node: Node, shape: Shape, path: str, text: str, *, known_fields: bool = True) -> None:
+    """RecipeError at the first place where ``node`` does not have the shape; null is allowed anywhere, as in yaml.v3."""
+    _Checker(path, text, known_fields=known_fields).check(node, shape)
+
+
+class _Checker:
+    def __init__(self, path: str, text: str, *, known_fields: bool) -> None:
+        self.path = path
+        self.text = text
+        self.known_fields = known_fields
+
+    def check(self, node: Node, shape: Shape, key: str = "") -> None:
+        if isinstance(node, Scalar):
+            if not node.is_null:
+                self.scalar(node, shape, key)
+        elif isinstance(node, Sequence):
+            if not isinstance(shape, ListOf):
+                raise self.mismatch(node, shape, key)
+            if shape.item is TEXT:
+                for item in node.items:
+                    if not isinstance(item, Scalar):
+                        raise self.mismatch(item, shape, key, found=f"a list with {yamltext.describe(item)} in it")
+            else:
+                for item in node.items:
+                    self.check(item, shape.item, key)
+        elif isinstance(shape, Struct):
+            self.struct(node, shape)
+        elif isinstance(shape, MapOf):
+            for name, value in node.items.items():
+                self.check(value, shape.value, name)
+        else:
+            raise self.mismatch(node, shape, key)
+
+    def struct(self, node: Mapping, shape: Struct) -> None:
+        for name, value in node.items.items():
+            inner = shape.fields.get(name)
+            if inner is None:
+                if self.known_fields:
+                    raise self.unknown(node, name, shape)
+            elif inner is not TEXT or type(value) is not Scalar:
+                self.check(value, inner, name)
+
+    def scalar(self, node: Scalar, shape: Shape, key: str) -> None:
+        if not isinstance(shape, Leaf):
+            raise self.mismatch(node, shape, key)
+        if shape.pattern is None:
+            return
+        if not shape.pattern.fullmatch(node.text):
+            raise self.mismatch(node, shape, key)
+        if not (shape.quoted or node.plain):
+            raise self.mismatch(node, shape, key, found=f'the quoted text "{node.text}"')
+
+    def mismatch(self, node: Node, shape: Shape, key: str, found: str = "") -> RecipeError:
+        what = f"{f'`{key}`: ' if key else ''}expected {expected(shape)}, found {found or yamltext.describe(node)}"
+        return RecipeError(what, where=yamltext.place(node, self.path, self.text))
+
+    def unknown(self, node: Mapping, name: str, shape: Struct) -> RecipeError:
+        where = yamltext.key_place(node, name, self.path, self.text)
+        close = did_you_mean(name, shape.fields)
+        hint = close or f"{shape.name} has " + ", ".join(f"`{known}`" for known in sorted(shape.fields))
+        return RecipeError(f"{shape.name} has no field `{name}`", where=where, hint=hint)
+
+
+def expected(shape: Shape) -> str:
+    """A shape in words."""
+    if isinstance(shape, Leaf):
+        return shape.what
+    if isinstance(shape, ListOf):
+        return f"a list of {_plural(shape.item)}"
+    return "a mapping"
+
+
+def _plural(shape: Shape) -> str:
+    if isinstance(shape, Leaf):
+        return "texts" if shape is TEXT else "values"
+    return "mappings" if isinstance(shape, (Struct, MapOf)) else "lists"
+
+
+def number(node: Node | None) -> int:
+    """The value of a checked UINT or INT field, by Go's rules (strconv.ParseInt with base 0: ``010`` is 8); 0 where not given."""
+    if not isinstance(node, Scalar) or node.is_null:
+        return 0
+    digits = node.text.replace("_", "").lower().lstrip("+")
+    if "." in digits:
+        return int(float(digits))
+    sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
+    for prefix, base in (("0x", 16), ("0b", 2), ("0o", 8)):
+        if digits.startswith(prefix):
+            return sign * int(digits[2:], base)
+    octal = len(digits) > 1 and digits.startswith("0") and not set(digits) & {"8", "9"}
+    return sign * int(digits, 8 if octal else 10)
+
+
+# apko: pkg/build/types/types.go
+
+_ACCOUNTS = Struct("`accounts`", {
+    "run-as": TEXT,
+    "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT, "gid": UINT})),
+    "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT, "members": TEXTS})),
+})
+_CONTENTS = Struct("`contents`", {
+    **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
+    "runtime_keyring": ListOf(Struct("a runtime key", texts("name", "content"))),
+    "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
+})
+_PATH = Struct("a path", {**texts("path", "type", "source"), "uid": UINT, "gid": UINT, "permissions": UINT, "recursive": BOOL})
+IMAGE = Struct("an apko recipe", {
+    **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
+    "contents": _CONTENTS,
+    "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
+    "accounts": _ACCOUNTS,
+    "archs": TEXTS,
+    "environment": TEXT_MAP,
+    "paths": ListOf(_PATH),
+    "annotations": TEXT_MAP,
+    "volumes": TEXTS,
+    "layering": Struct("`layering`", {"strategy": TEXT, "budget": INT}),
+    "certificates": Struct("`certificates`", {
+        "additional": ListOf(Struct("a certificate", texts("name", "content"))),
+        "providers": TEXTS,
+    }),
+})
+
+# melange: pkg/config/config.go
+
+_ENVIRONMENT = Struct("`environment`", IMAGE.fields)
+PIPELINE = Struct("a pipeline step", {
+    **texts("if", "name", "uses", "runs", "label", "working-directory"),
+    "with": TEXT_MAP,
+    "inputs": MapOf(Struct("an input", {**texts("description", "default"), "required": BOOL})),
+    "needs": Struct("`needs`", {"packages": TEXTS}),
+    "assertions": Struct("`assertions`", {"required-steps": INT}),
+    "environment": TEXT_MAP,
+})
+PIPELINE.fields["pipeline"] = ListOf(PIPELINE)
+
+_DEPENDENCIES = Struct("`dependencies`", {
+    **dict.fromkeys(("runtime", "provides", "replaces"), TEXTS),
+    **texts("provider-priority", "replaces-priority"),
+})
+_RESOURCES = Struct("`resources`", texts("cpu", "cpumodel", "memory", "disk"))
+# What a package and a subpackage have in common.
+_ANY_PACKAGE: dict[str, Shape] = {
+    **texts("name", "description", "url", "commit"),
+    "annotations": TEXT_MAP,
+    "dependencies": _DEPENDENCIES,
+    "options": Struct("`options`", dict.fromkeys(("no-provides", "no-depends", "no-commands", "no-versioned-shlib-deps"), BOOL)),
+    "scriptlets": Struct("`scriptlets`", {
+        **texts("pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade"),
+        "trigger": Struct("`trigger`", {"script": TEXT, "paths": TEXTS}),
+    }),
+    "checks": Struct("`checks`", {"disabled": TEXTS}),
+    "setcap": ListOf(Struct("a capability", {"path": TEXT, "add": TEXT_MAP, "reason": TEXT})),
+}
+_PACKAGE = Struct("`package`", {
+    **_ANY_PACKAGE,
+    "version": TEXT,
+    "epoch": UINT,
+    "target-architecture": TEXTS,
+    "copyright": ListOf(Struct("a copyright", {
+        **texts("attestation", "license", "license-path", "detection-override"),
+        "paths": TEXTS,
+    })),
+    "cpe": Struct("`cpe`", texts(
+        "part", "vendor", "product", "edition", "language", "sw_edition", "target_sw", "target_hw", "other",
+    )),
+    "timeout": DURATION,
+    "resources": _RESOURCES,
+    "test-resources": _RESOURCES,
+})
+_TEST = Struct("`test`", {"environment": _ENVIRONMENT, "pipeline": ListOf(PIPELINE)})
+_SUBPACKAGE = Struct("a subpackage", {
+    **_ANY_PACKAGE, **texts("if", "range"), "pipeline": ListOf(PIPELINE), "test": _TEST,
+})
+_MONITOR = texts("strip-prefix", "strip-suffix")
+_TAG_FILTERS = texts("tag-filter-prefix", "tag-filter-contains")
+_UPDATE = Struct("`update`", {
+    **dict.fromkeys(("enabled", "manual", "require-sequential", "shared", "enable-prerelease-tags"), BOOL),
+    **texts("version-separator", "exclude-reason"),
+    "ignore-regex-patterns": TEXTS,
+    "release-monitor": Struct("`release-monitor`", {
+        **_MONITOR, **texts("version-filter-contains", "version-filter-prefix"), "identifier": INT,
+    }),
+    "github": Struct("`github`", {**_MONITOR, **_TAG_FILTERS, **texts("identifier", "tag-filter"), "use-tag": BOOL}),
+    "git": Struct("`git`", {**_MONITOR, **_TAG_FILTERS}),
+    "oci": Struct("`oci`", {**_MONITOR, **_TAG_FILTERS, "identifier": TEXT}),
+    "version_data": Struct("`version_data`", {
+        "version_format": TEXT,
+        "sources": ListOf(Struct("a source", {**texts("name", "stream", "commit_source"), "ignore": TEXTS, "use_release": BOOL})),
+    }),
+    "version-transform": ListOf(Struct("a version transform", texts("match", "replace"))),
+    "schedule": Struct("`schedule`", texts("reason", "period")),
+})
+_OPTION = Struct("an option", {
+    "vars": TEXT_MAP,
+    "environment": Struct("`environment`", {
+        "contents": Struct("`contents`", {"packages": Struct("`packages`", {"add": TEXTS, "remove": TEXTS})}),
+    }),
+})
+RECIPE = Struct("a melange recipe", {
+    "package": _PACKAGE,
+    "environment": _ENVIRONMENT,
+    "capabilities": Struct("`capabilities`", {"add": TEXTS, "drop": TEXTS}),
+    "pipeline": ListOf(PIPELINE),
+    "subpackages": ListOf(_SUBPACKAGE),
+    "data": ListOf(Struct("a range", {"name": TEXT, "items": TEXT_MAP})),
+    "update": _UPDATE,
+    "vars": TEXT_MAP,
+    "var-transforms": ListOf(Struct("a transform", texts("from", "match", "replace", "to"))),
+    "options": MapOf(_OPTION),
+    "test": _TEST,
+})

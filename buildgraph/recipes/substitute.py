@@ -1,0 +1,186 @@
+"""melange's substitution of ``${{...}}``, its conditions and its variable transforms, as its sources define them.
+
+There are two kinds. While parsing, known variables are replaced as literal texts, and unknown ones stay (config.go,
+replacerFromMap). While compiling, whitespace inside the braces is fine and an unknown variable is an error (cond/subst.go).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+Variables: TypeAlias = Mapping[str, str]
+Replace: TypeAlias = Callable[[str], str]
+
+# cond/parser.go: isWhitespace and isVarChar.
+_LITERAL = re.compile(r"\$\{\{[^${}]*\}\}")
+_REFERENCE = re.compile(r"\$\{\{[ \t\n\r]*([A-Za-z0-9._-]*)[ \t\n\r]*(\}\})?")
+_TOKEN = re.compile(
+    r"""[ \t\n\r]*(?:(?P<op>==|!=|&&|\|\||[()])|(?P<text>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")"""
+    r"""|\$\{\{[ \t\n\r]*(?P<name>[A-Za-z0-9._-]+)[ \t\n\r]*\}\}|(?P<end>\Z))""",
+    re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "t": "\t"}
+_MAX_CONDITION_DEPTH = 50
+
+
+class SubstitutionError(Exception):
+    """A text cannot be substituted or a condition not evaluated; ``name`` is the variable at fault, if one is."""
+
+    def __init__(self, what: str, name: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.name = name
+
+
+def literal_replacer(variables: Variables) -> Replace:
+    """The parse-time substitution: exact ``${{name}}`` only, one pass, unknown ones left as they are."""
+
+    def known(match: re.Match[str]) -> str:
+        return variables.get(match[0][3:-2], match[0])
+
+    def replace(text: str) -> str:
+        return _LITERAL.sub(known, text) if "${{" in text else text
+
+    return replace
+
+
+def substitute(text: str, variables: Variables, *, quoted: bool = False) -> str:
+    """The compile-time substitution; ``quoted`` writes values as string literals of a condition. SubstitutionError if unknown."""
+    if "${{" not in text:
+        return text
+
+    def known(match: re.Match[str]) -> str:
+        name = match[1]
+        if not name:
+            raise SubstitutionError("`${{` without the name of a variable")
+        if not match[2]:
+            raise SubstitutionError(f"`${{{{{name}` is not closed by `}}}}`", name)
+        value = variables.get(name)
+        if value is None:
+            raise SubstitutionError(f"the variable `{name}` is not defined", name)
+        # strconv.Quote and JSON agree on all that conditions can read back.
+        return json.dumps(value, ensure_ascii=False) if quoted else value
+
+    return _REFERENCE.sub(known, text)
+
+
+def evaluate(condition: str) -> bool:
+    """The value of an ``if:`` (cond/parser.go): variables that are left count as empty; ``&&`` and ``||`` bind alike, from the left."""
+    return _Condition(condition).value()
+
+
+class _Condition:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.token = self._read()
+
+    def value(self) -> bool:
+        result = self._expression(0)
+        if self.token["end"] is None:
+            raise self._error("the end of the condition")
+        return result
+
+    def _expression(self, depth: int) -> bool:
+        result = self._atom(depth)
+        while (operator := self.token["op"]) in {"&&", "||"}:
+            self._next()
+            other = self._atom(depth)
+            result = (result and other) if operator == "&&" else (result or other)
+        return result
+
+    def _atom(self, depth: int) -> bool:
+        if self.token["op"] != "(":
+            left = self._operand()
+            operator = self.token["op"]
+            if operator not in {"==", "!="}:
+                raise self._error("`==` or `!=`")
+            self._next()
+            return (left == self._operand()) is (operator == "==")
+        if depth > _MAX_CONDITION_DEPTH:
+            raise SubstitutionError(f"parentheses nest deeper than {_MAX_CONDITION_DEPTH} levels")
+        self._next()
+        result = self._expression(depth + 1)
+        if self.token["op"] != ")":
+            raise self._error("`)`")
+        self._next()
+        return result
+
+    def _operand(self) -> str:
+        literal = self.token["text"]
+        if literal is None and self.token["name"] is None:
+            raise self._error("a quoted text or `${{variable}}`")
+        self._next()
+        return "" if literal is None else _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[0]), literal[1:-1])
+
+    def _next(self) -> None:
+        self.position = self.token.end()
+        self.token = self._read()
+
+    def _read(self) -> re.Match[str]:
+        match = _TOKEN.match(self.text, self.position)
+        if match is None:
+            raise SubstitutionError(f"expected a quoted text or `${{{{variable}}}}`, found `{self.text[self.position:][:20].strip()}`")
+        return match
+
+    def _error(self, expected: str) -> SubstitutionError:
+        found = self.text[self.position :].strip()[:20]
+        return SubstitutionError(f"expected {expected}, found {f'`{found}`' if found else 'the end of the condition'}")
+
+
+# Go's regular expressions (RE2) have no look-around and no back-references; where Python would read them, Go refuses.
+_NOT_IN_GO = re.compile(r"\\[1-9]|\(\?(?:[=!>#(]|<[=!]|P=)|[*+?}]\+")
+_NAMED_CLASSES = {
+    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\x00-\x7f", "blank": "\t ", "cntrl": "\x00-\x1f\x7f", "digit": "0-9",
+    "lower": "a-z", "punct": "!-/:-@\\[-`{-~", "space": "\t\n\v\f\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
+}  # fmt: skip
+_TEMPLATE = re.compile(r"\$(?:\$|(?P<bare>[A-Za-z0-9_]+)|\{(?P<braced>[A-Za-z0-9_]+)\})")
+_UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d+,\d*\})")
+_NESTED = re.compile(r"(?<!\\)(?:[*+]|\{\d+,\d*\})[^()]*\)(?:[*+]|\{)|\|[^()]*\)(?:[*+]|\{)")
+_MAX_STEPS = 10_000_000
+
+
+def transform(text: str, pattern: str, replacement: str) -> str:
+    """A variable transform: Go's ``regexp.MustCompile(pattern).ReplaceAllString(text, replacement)``.
+
+    Python's engine may take exponential time where Go's never does, so SubstitutionError also where it might.
+    """
+    if _NOT_IN_GO.search(pattern):
+        raise SubstitutionError(f"`{pattern}` is not a regular expression that melange can read")
+    python = re.sub(r"\[:(\w+):\]", lambda match: _NAMED_CLASSES.get(match[1], match[0]), pattern)
+    python = re.sub(r"(?<!\\)((?:\\\\)*)(?:\$$|\\z)", r"\1\\Z", python)
+    try:
+        expression = re.compile(python, re.ASCII)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise SubstitutionError(f"`{pattern}` is not a regular expression: {error}") from None
+    repeats = len(_UNBOUNDED.findall(pattern))
+    steps = 2 ** min(len(text), 100) if _NESTED.search(pattern) else (len(text) + 1) ** repeats
+    if steps > _MAX_STEPS:
+        raise SubstitutionError(f"the regular expression `{pattern}` is too complex for a text of {len(text)} characters")
+    parts: list[str] = []
+    last = 0
+    for match in expression.finditer(text):
+        # Go ignores an empty match right after another match.
+        if match.end() == match.start() == last and parts:
+            continue
+        parts += [text[last : match.start()], _expand(replacement, match)]
+        last = match.end()
+    return "".join(parts) + text[last:]
+
+
+def _expand(template: str, match: re.Match[str]) -> str:
+    """Go's ``Regexp.Expand``: ``$1x`` is the group named ``1x``, and a group that is not there gives nothing."""
+
+    def group(found: re.Match[str]) -> str:
+        name = found["bare"] or found["braced"]
+        if name is None:
+            return "$"
+        if name.isdigit():
+            return (match[int(name)] or "") if int(name) <= match.re.groups else ""
+        return (match[name] or "") if name in match.re.groupindex else ""
+
+    return _TEMPLATE.sub(group, template)

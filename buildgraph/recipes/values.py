@@ -1,0 +1,198 @@
+"""What a recipe says, as plain frozen values, and their form as JSON-able lists for the state file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from buildgraph.recipes.yamltext import Node
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text of a recipe after substitution, and where it is written; ``line`` and ``column`` count from 1."""
+
+    text: str
+    path: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A package that an action installs: ``text`` is apko's syntax, ``name[op version][@tag]``.
+
+    ``via`` is ``environment``, ``contents``, ``option NAME``, ``entrypoint``, or the name of the pipeline whose ``needs:`` asks
+    for it; the place is then the ``uses:`` line of the recipe.
+    """
+
+    text: str
+    path: str
+    line: int
+    column: int
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A ``uses:``; ``path`` and ``line`` say where it is written, ``file`` is the local pipeline's file, empty for melange's own."""
+
+    name: str
+    path: str
+    line: int
+    column: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReason:
+    """Why an action needs the network: a pipeline that fetches (``uses: fetch``) or a command in ``runs:`` (``npm ci``)."""
+
+    what: str
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackageDecl:
+    """A package that a recipe makes, as declared; what melange's scan of the files adds is known only after the build.
+
+    ``version`` is full (``1.2.3-r0``). ``condition`` is the subpackage's ``if:`` after parse-time substitution, ``made`` whether
+    melange makes the package (build.go, BuildPackage: a variable that is left in a condition counts as empty there).
+    """
+
+    name: str
+    version: str
+    description: str
+    provides: tuple[str, ...]
+    depends: tuple[str, ...]
+    replaces: tuple[str, ...]
+    provider_priority: str
+    replaces_priority: str
+    condition: str
+    made: bool
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """``package.resources`` as written, and ``package.timeout`` (a Go duration); empty where not given."""
+
+    cpu: str = ""
+    cpumodel: str = ""
+    memory: str = ""
+    disk: str = ""
+    timeout: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MelangeRecipe:
+    """A melange recipe for one architecture and one set of build options.
+
+    ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
+    installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept.
+    ``target_architectures`` is empty where the recipe does not limit them; ``architectures`` is ``environment.archs``.
+    """
+
+    path: str
+    name: str
+    version: str
+    epoch: int
+    full_version: str
+    description: str
+    target_architectures: tuple[str, ...]
+    packages: tuple[PackageDecl, ...]
+    environment: tuple[Need, ...]
+    repositories: tuple[Written, ...]
+    keyring: tuple[Written, ...]
+    architectures: tuple[str, ...]
+    uses: tuple[Use, ...]
+    network: tuple[NetworkReason, ...]
+    run_as: str
+    capabilities_added: tuple[str, ...]
+    capabilities_dropped: tuple[str, ...]
+    resources: Resources
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApkoRecipe:
+    """An apko recipe with everything that it includes.
+
+    ``includes`` are the files in the order of reading; ``packages`` is the merged world, included files first, with ``s6`` where
+    the entrypoint is a service bundle. ``build_repositories`` serve the build only, ``runtime_repositories`` are only written to
+    the image, ``repositories`` are both. ``files`` are the paths of other files that apko reads (a base image and its index).
+    """
+
+    path: str
+    includes: tuple[Written, ...]
+    packages: tuple[Need, ...]
+    build_repositories: tuple[Written, ...]
+    runtime_repositories: tuple[Written, ...]
+    repositories: tuple[Written, ...]
+    keyring: tuple[Written, ...]
+    architectures: tuple[str, ...]
+    entrypoint_type: str
+    files: tuple[Written, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A YAML file that a recipe refers to, read and parsed by the caller: ``path`` is what to show, ``text`` its content."""
+
+    path: str
+    tree: Node
+    text: str
+
+
+_NESTED: dict[str, type] = {
+    "packages": PackageDecl,
+    "environment": Need,
+    "repositories": Written,
+    "build_repositories": Written,
+    "runtime_repositories": Written,
+    "keyring": Written,
+    "includes": Written,
+    "files": Written,
+    "uses": Use,
+    "network": NetworkReason,
+}
+
+
+def to_primitive(recipe: MelangeRecipe | ApkoRecipe) -> list[Any]:
+    """A recipe as nested lists of texts, numbers and bools, in the order of the fields."""
+    return [_primitive(getattr(recipe, field.name)) for field in fields(recipe)]
+
+
+def melange_from_primitive(data: list[Any]) -> MelangeRecipe:
+    """The recipe that ``to_primitive`` gave ``data`` for."""
+    return MelangeRecipe(**_values(MelangeRecipe, data))
+
+
+def apko_from_primitive(data: list[Any]) -> ApkoRecipe:
+    """The recipe that ``to_primitive`` gave ``data`` for."""
+    return ApkoRecipe(**_values(ApkoRecipe, data))
+
+
+def _primitive(value: Any) -> Any:  # noqa: ANN401 - any of the field types above
+    if isinstance(value, tuple):
+        return [_primitive(item) for item in value]
+    slots = getattr(value, "__slots__", None)
+    return [_primitive(getattr(value, name)) for name in slots] if slots else value
+
+
+def _values(cls: type, data: list[Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for field, value in zip(fields(cls), data, strict=True):
+        nested = Need if (cls, field.name) == (ApkoRecipe, "packages") else _NESTED.get(field.name)
+        if field.name == "resources":
+            out[field.name] = Resources(*value)
+        elif nested is not None:
+            out[field.name] = tuple(nested(*(tuple(x) if type(x) is list else x for x in item)) for item in value)
+        else:
+            out[field.name] = tuple(value) if type(value) is list else value
+    return out

@@ -1,0 +1,386 @@
+"""YAML text to a tree of nodes with positions, and back to one canonical text; the only door to the yaml library.
+
+Scalars keep the text that is written, because melange and apko type them by the field that they stand in (gopkg.in/yaml.v3,
+decode.go): ``3.10`` is never 3.1 and ``00303`` never 195. Where YAML 1.1 and 1.2 or two parsers would disagree about a type,
+nothing here decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
+
+import yaml
+
+from buildgraph.errors import Place, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 100
+MAX_NODES = 1_000_000
+# Enough for every anchor that people write by hand; 1,000 times less than yaml.v3 lets through before it calls it a bomb.
+MAX_ALIASED_NODES = 100_000
+
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+TRUES = frozenset({"true", "True", "TRUE"})
+FALSES = frozenset({"false", "False", "FALSE"})
+
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# What yaml.v3 could read as a number, a bool or null when unquoted (resolve.go), or wider; each also safe to write unquoted.
+_TYPED = re.compile(r"[-+]?\.?[0-9][0-9A-Za-z_.+-]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*")
+_WORDS_WITH_A_TYPE = NULLS | TRUES | FALSES
+# YAML 1.1 readers take these for bools; quoting them costs nothing and keeps the text the same for everyone.
+_WORDS_TO_QUOTE = _WORDS_WITH_A_TYPE | {
+    word for base in ("y", "n", "yes", "no", "on", "off") for word in (base, base.capitalize(), base.upper())
+}
+_UNPRINTABLE = re.compile('[\\\\"\x00-\x1f\x7f-\xa0\u00ad\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]')
+_SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_STRING_TAG = "tag:yaml.org,2002:str"
+# A longer key must be written with an explicit `? ` (YAML 1.2, 7.4.2: an implicit key has at most 1024 characters).
+_IMPLICIT_KEY = 900
+
+
+# The nodes are not frozen: creating a frozen dataclass takes three times as long, and a workspace has a million of them.
+@dataclass(slots=True)
+class Scalar:
+    """A scalar as text; ``plain`` says that it is unquoted and that YAML could read it as null, a bool or a number.
+
+    An unquoted ``foo`` and a quoted ``"foo"`` are the same string to every reader, so ``plain`` is false for both.
+    """
+
+    text: str
+    plain: bool = False
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether this is YAML's null, which melange and apko read as "not given"."""
+        return self.plain and self.text in NULLS
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A list of nodes in their order."""
+
+    items: list[Node] = field(default_factory=list)
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+
+@dataclass(slots=True)
+class Mapping:
+    """A mapping from key texts to nodes; ``keys`` holds the (line, column) of each key."""
+
+    items: dict[str, Node] = field(default_factory=dict)
+    keys: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+
+Node: TypeAlias = "Scalar | Sequence | Mapping"
+
+
+def parse(data: bytes, path: str) -> Node:
+    """The tree of the one document in ``data``; ``path`` is what errors show.
+
+    Anchors and merge keys are expanded. Raises RecipeError with a Place for everything that is not one YAML document of
+    reasonable size: text that is not UTF-8 (or UTF-16 with a byte order mark, which yaml.v3 takes too), a syntax error, a key
+    given twice, a second document (melange and apko would silently ignore it), an empty file.
+    """
+    if len(data) > MAX_BYTES:
+        raise RecipeError(f"the file is larger than {MAX_BYTES >> 20} MiB", where=Place(path))
+    text = decode(data, path)
+    try:
+        return _Composer(text, path).document()
+    except yaml.YAMLError as error:
+        raise _syntax_error(error, path, text) from None
+
+
+def parse_mapping(data: bytes, path: str) -> Mapping:
+    """As ``parse``, and RecipeError where the document is not a mapping."""
+    node = parse(data, path)
+    if isinstance(node, Mapping):
+        return node
+    raise RecipeError(f"expected a mapping, found {describe(node)}", where=place(node, path, decode(data, path)))
+
+
+def decode(data: bytes, path: str) -> str:
+    """The text of a file, by the byte order marks that yaml.v3 knows (readerc.go), else UTF-8; RecipeError where it is neither."""
+    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "replace")
+        line = len(_LINE_BREAK.findall(before)) + 1
+        raise RecipeError(f"not valid {encoding[:6].upper()} text", where=Place(path, line)) from None
+
+
+def place(node: Node, path: str, text: str, *, length: int = 0) -> Place:
+    """The position of a node in the text that it was parsed from; ``length`` overrides how much is underlined."""
+    if not length:
+        length = len(node.text) if isinstance(node, Scalar) else 1
+    return place_at(node.line, node.column, path, text, length=length)
+
+
+def key_place(mapping: Mapping, key: str, path: str, text: str) -> Place:
+    """The position of one key of a mapping."""
+    line, column = mapping.keys.get(key, (mapping.line, mapping.column))
+    return place_at(line, column, path, text, length=len(key))
+
+
+def place_at(line: int, column: int, path: str, text: str, *, length: int = 1) -> Place:
+    """A Place with its excerpt; the underline never goes beyond the end of the line."""
+    lines = _LINE_BREAK.split(text)
+    excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
+    length = max(1, min(length, len(excerpt) - column + 1))
+    return Place(path, line, column, length, excerpt)
+
+
+def describe(node: Node) -> str:
+    """What a node is, for an error message."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.is_null:
+        return "nothing"
+    short = node.text if len(node.text) <= 40 and "\n" not in node.text else node.text[:30].split("\n")[0] + "..."  # noqa: PLR2004
+    return f"`{short}`"
+
+
+def emit(node: Node) -> str:
+    """One canonical text of a tree: block style, keys sorted, no comments; the same trees always give the same text.
+
+    Order of keys is dropped because nothing in melange or apko depends on it: every mapping is decoded into a Go struct or
+    a Go map (melange pkg/config/config.go, apko pkg/build/types/types.go), and maps are used sorted (``data.items``) or by
+    name. ``parse(emit(node)) == node`` up to positions.
+    """
+    if isinstance(node, Scalar):
+        return f"--- {_scalar_text(node)}\n"
+    return "".join(_emit(node, ""))
+
+
+def _emit(node: Sequence | Mapping, indent: str) -> Iterator[str]:
+    entries: Iterable[tuple[str, Node]]
+    if isinstance(node, Mapping):
+        entries = ((_key_text(key, indent), node.items[key]) for key in sorted(node.items))
+    else:
+        entries = (("-", item) for item in node.items)
+    if not node.items:
+        yield f"{indent}{_empty(node)}\n"
+        return
+    for lead, value in entries:
+        if isinstance(value, Scalar):
+            yield f"{indent}{lead} {_scalar_text(value)}".rstrip(" ") + "\n"
+        elif not value.items:
+            yield f"{indent}{lead} {_empty(value)}\n"
+        else:
+            yield f"{indent}{lead}\n"
+            yield from _emit(value, indent + "  ")
+
+
+def _empty(node: Sequence | Mapping) -> str:
+    return "{}" if isinstance(node, Mapping) else "[]"
+
+
+def _key_text(key: str, indent: str) -> str:
+    safe = _WORD.fullmatch(key) and key not in _WORDS_TO_QUOTE
+    text = key if safe else quote(key)
+    return f"{text}:" if len(text) < _IMPLICIT_KEY else f"? {text}\n{indent}:"
+
+
+def _scalar_text(node: Scalar) -> str:
+    if node.plain or (_WORD.fullmatch(node.text) and node.text not in _WORDS_TO_QUOTE):
+        return node.text
+    return quote(node.text)
+
+
+def quote(text: str) -> str:
+    """A text as a YAML double-quoted scalar on one line, which is JSON's form wherever JSON's escapes are enough."""
+    return f'"{_UNPRINTABLE.sub(_escape, text)}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return _SHORT_ESCAPES.get(char) or (f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}")  # noqa: PLR2004
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection that is being read: its node, how many nodes lie in it, and for a mapping the key that waits for a value."""
+
+    node: Sequence | Mapping
+    anchor: str | None
+    size: int = 1
+    key: Scalar | None = None
+    merges: list[Node] = field(default_factory=list)
+
+
+class _Composer:
+    """Events of the yaml library to nodes, without recursion, so that deep nesting cannot exhaust any stack."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.text = text
+        self.path = path
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, tuple[Node, int] | None] = {}
+        self.nodes = 0
+        self.aliased = 0
+
+    def document(self) -> Node:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(self.text)
+        try:
+            return self._document(loader)
+        finally:
+            loader.dispose()
+
+    def _document(self, loader: yaml.SafeLoader) -> Node:
+        root: Node | None = None
+        documents = 0
+        events = yaml.events
+        while True:
+            event = loader.get_event()
+            kind = type(event)
+            done: Node | None = None
+            if kind is events.ScalarEvent:
+                done = self._scalar(event)
+            elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
+                self._start(event, Mapping() if kind is events.MappingStartEvent else Sequence())
+            elif kind is events.MappingEndEvent or kind is events.SequenceEndEvent:
+                done = self._end()
+            elif kind is events.AliasEvent:
+                done = self._alias(event)
+            elif kind is events.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    self._fail("a second document starts here", event, hint="melange and apko read the first one only")
+            elif kind is events.StreamEndEvent:
+                break
+            if done is not None and not self.stack:
+                root = done
+        if root is None:
+            raise RecipeError("the file is empty", where=Place(self.path))
+        return root
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Node:
+        mark = event.start_mark
+        text = event.value
+        plain = False
+        if event.tag is None:
+            plain = not event.style and (text in _WORDS_WITH_A_TYPE or _TYPED.fullmatch(text) is not None)
+            if text == "<<" and not event.style and self._expects_key():
+                plain = True
+        elif event.tag != _STRING_TAG and event.tag != "!":
+            self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
+        node = Scalar(text, plain, mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (node, 1)
+        self._add(node, 1)
+        return node
+
+    def _start(self, event: yaml.CollectionStartEvent, node: Sequence | Mapping) -> None:
+        if len(self.stack) >= MAX_DEPTH:
+            self._fail(f"nested deeper than {MAX_DEPTH} levels", event)
+        if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
+            self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
+        node.line, node.column = event.start_mark.line + 1, event.start_mark.column + 1
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        self.stack.append(_Open(node, event.anchor))
+
+    def _end(self) -> Node:
+        closed = self.stack.pop()
+        if isinstance(closed.node, Mapping) and closed.merges:
+            self._merge(closed.node, closed.merges)
+        if closed.anchor is not None:
+            self.anchors[closed.anchor] = (closed.node, closed.size)
+        self._add(closed.node, closed.size)
+        return closed.node
+
+    def _alias(self, event: yaml.AliasEvent) -> Node:
+        name = event.anchor
+        if name not in self.anchors:
+            self._fail(f"the anchor `&{name}` is not defined before this", event)
+        known = self.anchors[name]
+        if known is None:
+            self._fail(f"the anchor `&{name}` contains itself", event)
+        node, size = known
+        self.aliased += size
+        if self.aliased > MAX_ALIASED_NODES:
+            self._fail(f"anchors expand to more than {MAX_ALIASED_NODES:,} values", event)
+        self._add(node, size)
+        return node
+
+    def _expects_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1].node, Mapping) and self.stack[-1].key is None
+
+    def _add(self, node: Node, size: int) -> None:
+        """Puts a finished node into the collection that is open."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise RecipeError(f"more than {MAX_NODES:,} values", where=place(node, self.path, self.text))
+        if not self.stack:
+            return
+        parent = self.stack[-1]
+        parent.size += size
+        target = parent.node
+        if isinstance(target, Sequence):
+            target.items.append(node)
+        elif parent.key is None:
+            parent.key = self._key(target, node)
+        else:
+            key, parent.key = parent.key, None
+            if key.text == "<<" and key.plain:
+                parent.merges.append(node)
+            else:
+                target.items[key.text] = node
+                target.keys[key.text] = (key.line, key.column)
+
+    def _key(self, mapping: Mapping, node: Node) -> Scalar:
+        if not isinstance(node, Scalar) or node.is_null:
+            what = f"a key must be a text, found {describe(node)}"
+            raise RecipeError(what, where=place(node, self.path, self.text))
+        if node.text in mapping.items or (node.text == "<<" and self.stack[-1].merges):
+            line = mapping.keys.get(node.text, (0, 0))[0]
+            again = f" (first on line {line})" if line else ""
+            raise RecipeError(f"the key `{node.text}` is given twice{again}", where=place(node, self.path, self.text))
+        return node
+
+    def _merge(self, target: Mapping, merges: list[Node]) -> None:
+        """Keys of the merged mappings, where the mapping itself does not have them; earlier ones win (decode.go, merge)."""
+        for value in merges:
+            for source in value.items if isinstance(value, Sequence) else [value]:
+                if not isinstance(source, Mapping):
+                    what = f"`<<` takes a mapping or a list of mappings, found {describe(source)}"
+                    raise RecipeError(what, where=place(source, self.path, self.text))
+                for key, item in source.items.items():
+                    if key not in target.items:
+                        target.items[key] = item
+                        target.keys[key] = source.keys[key]
+
+    def _fail(self, what: str, event: yaml.Event, hint: str = "") -> NoReturn:
+        mark = event.start_mark
+        raise RecipeError(what, where=place_at(mark.line + 1, mark.column + 1, self.path, self.text), hint=hint)
+
+
+def _short_tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")
+
+
+def _syntax_error(error: yaml.YAMLError, path: str, text: str) -> RecipeError:
+    """The yaml library's error in the words and with the place of ours."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return RecipeError(f"not valid YAML: {cast('str', getattr(error, 'reason', None) or str(error))}", where=Place(path))
+    where = place_at(mark.line + 1, mark.column + 1, path, text)
+    problem = getattr(error, "problem", None) or "syntax error"
+    context = getattr(error, "context", None)
+    hint = ""
+    if "\t" in where.excerpt[: len(where.excerpt) - len(where.excerpt.lstrip())] or "'\\t'" in problem:
+        hint = "YAML does not allow tabs as indentation: use spaces"
+    return RecipeError(f"not valid YAML: {problem}{f' ({context})' if context else ''}", where=where, hint=hint)

@@ -1,0 +1,1 @@
+"""Events and results to text for people and JSON for machines. Decides nothing."""

@@ -1,0 +1,146 @@
+"""Finding recipes by what they hold, and naming their targets.
+
+A melange recipe's target is ``//its/folder:package-name``, an apko recipe's ``//its/folder:stem``, or the folder's name where the
+stem is ``apko``. An apko file that is only included by others and asks for no package by itself is no target.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildgraph.errors import GraphError, Place, RecipeError
+from buildgraph.recipes import kinds, yamltext
+from buildgraph.recipes.yamltext import Mapping as YamlMapping
+from buildgraph.recipes.yamltext import Scalar
+from buildgraph.workspace.labels import Label
+from buildgraph.workspace.manifest import FILE_NAME
+
+SUFFIXES = (".yaml", ".yml")
+MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A recipe as it lies there: its path relative to the workspace, its text and its YAML tree."""
+
+    path: str
+    kind: kinds.Kind
+    tree: YamlMapping
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A recipe and its label."""
+
+    label: Label
+    recipe: RecipeFile
+
+    @property
+    def kind(self) -> str:
+        """``package`` or ``image``."""
+        return "package" if self.recipe.kind == "melange" else "image"
+
+
+def read_recipe(root: Path, path: str) -> RecipeFile | None:
+    """The recipe in a file of the workspace, or None where the file is none.
+
+    Raises RecipeError for a file that cannot be read, or that looks like a recipe and is no YAML.
+    """
+    data = read_bytes(root, path)
+    if not kinds.may_be_recipe(data):
+        return None
+    tree = yamltext.parse(data, path)
+    kind = kinds.recipe_kind(tree)
+    if kind is None or not isinstance(tree, YamlMapping):
+        return None
+    return RecipeFile(path, kind, tree, yamltext.decode(data, path))
+
+
+def read_bytes(root: Path, path: str) -> bytes:
+    """A YAML file's bytes, one more than can be parsed at most. Raises RecipeError where it cannot be read."""
+    try:
+        with (root / path).open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        message = f"cannot read this file: {error.strerror}"
+        raise RecipeError(message, where=Place(path)) from error
+
+
+def find_recipes(root: Path, paths: Iterable[str], pipeline_folders: Iterable[str]) -> list[RecipeFile]:
+    """The recipes among some files of the workspace; pipeline folders hold none."""
+    skipped = tuple(f"{folder}/" for folder in pipeline_folders)
+    found = (
+        read_recipe(root, path)
+        for path in sorted(paths)
+        if path.endswith(SUFFIXES) and posixpath.basename(path) != FILE_NAME and not path.startswith(skipped)
+    )
+    return [recipe for recipe in found if recipe is not None]
+
+
+def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Label, Target]:
+    """The targets of some recipes. Raises GraphError where two have one label, RecipeError for a package without a name."""
+    targets: dict[Label, Target] = {}
+    for recipe in recipes:
+        if recipe.kind == "apko" and not _asks_for_packages(recipe):
+            continue
+        label = label_of(recipe, recipes_folder)
+        other = targets.get(label)
+        if other is not None:
+            what = "package" if recipe.kind == other.recipe.kind == "melange" else "target"
+            message = f"the {what} `{label.name}` is defined twice in this folder"
+            raise GraphError(
+                message,
+                where=_name_place(recipe),
+                details=f"the other one: {_name_place(other.recipe)}",
+                hint="rename one of them, or give each a folder of its own",
+            )
+        targets[label] = Target(label, recipe)
+    return targets
+
+
+def label_of(recipe: RecipeFile, recipes_folder: str) -> Label:
+    """The label of a recipe."""
+    folder = posixpath.dirname(recipe.path)
+    inner = posixpath.relpath(folder or ".", recipes_folder or ".")
+    inner = "" if inner == "." else inner
+    if recipe.kind == "melange":
+        return Label(inner, _package_name(recipe))
+    stem = posixpath.splitext(posixpath.basename(recipe.path))[0].removesuffix(".apko")
+    return Label(inner, stem if stem != "apko" else posixpath.basename(inner) or "apko")
+
+
+def alias_of(label: Label, targets: Mapping[Label, Target]) -> Label | None:
+    """The target that a label means which is none: ``//images:api`` may be ``images/api/apko.yaml``."""
+    folder = f"{label.folder}/{label.name}" if label.folder else label.name
+    meant = Label(folder, label.name)
+    return meant if meant in targets else None
+
+
+def _package_name(recipe: RecipeFile) -> str:
+    package = recipe.tree.items.get("package")
+    name = package.items.get("name") if isinstance(package, YamlMapping) else None
+    if not isinstance(name, Scalar) or not name.text:
+        where = yamltext.key_place(recipe.tree, "package", recipe.path, recipe.text)
+        message = "this package has no name"
+        raise RecipeError(message, where=where, hint="add `name:` below `package:`")
+    if "/" in name.text or name.text in {".", ".."}:
+        message = f"`{name.text}` cannot be a package's name"
+        raise RecipeError(message, where=yamltext.place(name, recipe.path, recipe.text))
+    return name.text
+
+
+def _name_place(recipe: RecipeFile) -> Place:
+    package = recipe.tree.items.get("package")
+    if recipe.kind == "melange" and isinstance(package, YamlMapping) and "name" in package.items:
+        return yamltext.place(package.items["name"], recipe.path, recipe.text)
+    return Place(recipe.path, 1)
+
+
+def _asks_for_packages(recipe: RecipeFile) -> bool:
+    contents = recipe.tree.items.get("contents")
+    asks = isinstance(contents, YamlMapping) and ("packages" in contents.items or "baseimage" in contents.items)
+    return asks or "include" in recipe.tree.items

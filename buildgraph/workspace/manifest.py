@@ -1,0 +1,240 @@
+"""``buildgraph.yaml``: what recipes cannot say. Every key has a default; an empty file is a whole manifest.
+
+The keys and their meaning are listed in docs/manual.md; ``KEYS`` is what the reader accepts.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
+from buildgraph.recipes import yamltext
+from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+
+FILE_NAME = "buildgraph.yaml"
+LOCK_NAME = "buildgraph.lock"
+EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
+
+KEYS = (
+    "recipes", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
+    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "targets",
+)  # fmt: skip
+TARGET_KEYS = ("sources", "network", "root", "options", "tag")
+NETWORK_MODES = ("as-needed", "on", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What the manifest says about one target.
+
+    ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
+    the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners).
+    """
+
+    sources: tuple[str, ...] | None = None
+    network: str | None = None
+    root: bool = False
+    options: tuple[str, ...] = ()
+    tag: str | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest with its defaults filled in; folders are relative to the workspace, with slashes ("" is itself)."""
+
+    root: Path
+    recipes: str = ""
+    cache: str = "cache"
+    out: str = "out"
+    architectures: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    keyring: tuple[str, ...] = ()
+    mirrors: tuple[tuple[str, str], ...] = ()
+    pipelines: tuple[str, ...] = ()
+    network: str = "as-needed"
+    source_date_epoch: int = EPOCH_1980
+    salt: str = ""
+    tag: str = "latest"
+    jobs: int = 0
+    memory: int = 0
+    signing_key: str = ""
+    targets: dict[str, TargetSettings] = field(default_factory=dict)
+
+    def settings(self, label: str) -> TargetSettings:
+        """What is said of a target, given as ``//folder:name``."""
+        return self.targets.get(label, _NO_SETTINGS)
+
+    def mirrored(self, address: str) -> str:
+        """``address`` with the longest matching mirror prefix replaced; itself where none matches."""
+        fitting = [(source, mirror) for source, mirror in self.mirrors if address == source or address.startswith(source + "/")]
+        if not fitting:
+            return address
+        source, mirror = max(fitting, key=lambda pair: len(pair[0]))
+        return mirror + address[len(source) :]
+
+
+_NO_SETTINGS = TargetSettings()
+
+
+def find_workspace(start: Path) -> Path:
+    """The nearest folder at or above ``start`` with a manifest; ManifestError where there is none."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    message = f"no {FILE_NAME} in {start} or any folder above it"
+    raise ManifestError(message, hint=f"an empty file named {FILE_NAME} at the top of your repository is enough")
+
+
+def load_manifest(root: Path) -> Manifest:
+    """The manifest of the workspace ``root``.
+
+    Raises ManifestError for a file that cannot be read, an unknown key, a wrong type, a folder outside the workspace.
+    """
+    path = root / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror}"
+        raise ManifestError(message) from error
+    if not data.strip():
+        return Manifest(root)
+    try:
+        tree = yamltext.parse(data, FILE_NAME)
+    except RecipeError as error:
+        raise ManifestError(error.what, where=error.where, hint=error.hint) from error
+    return _Reader(data.decode("utf-8", "replace").splitlines()).manifest(root, tree)
+
+
+class _Reader:
+    """Turns the manifest's YAML into values; knows the lines for excerpts."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def manifest(self, root: Path, tree: Node) -> Manifest:
+        if isinstance(tree, Scalar) and tree.plain and tree.text in {"", "~", "null"}:
+            return Manifest(root)
+        top = self.mapping(tree, "the manifest", KEYS)
+        manifest = Manifest(root)
+        for key, node in top.items.items():
+            manifest = self._with(manifest, key, node)
+        return manifest
+
+    def _with(self, manifest: Manifest, key: str, node: Node) -> Manifest:
+        match key:
+            case "recipes" | "out" | "cache":
+                folder = self.text(node, key) if os.path.isabs(self._raw(node)) and key != "recipes" else self.folder(node, key)
+                return replace(manifest, **{key: folder})
+            case "pipelines":
+                return replace(manifest, pipelines=tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key)))
+            case "architectures" | "repositories" | "keyring":
+                return replace(manifest, **{key: tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))})
+            case "mirrors":
+                pairs = self.mapping(node, key).items.items()
+                return replace(
+                    manifest, mirrors=tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+                )
+            case "network":
+                return replace(manifest, network=self.choice(node, key, NETWORK_MODES))
+            case "source-date-epoch":
+                return replace(manifest, source_date_epoch=self.number(node, key))
+            case "jobs":
+                return replace(manifest, jobs=self.number(node, key))
+            case "memory":
+                return replace(manifest, memory=self.size(node, key))
+            case "signing-key":
+                return replace(manifest, signing_key=self.text(node, key))
+            case "targets":
+                return replace(manifest, targets=self._targets(node))
+            case _:
+                return replace(manifest, **{key: self.text(node, key)})
+
+    def _targets(self, node: Node) -> dict[str, TargetSettings]:
+        found = {}
+        for label, settings in self.mapping(node, "targets").items.items():
+            if not label.startswith("//"):
+                raise self.error(f"`{label}` is not a label", settings, "a label looks like //folder:name")
+            found[_canonical(label)] = self._target(settings, label)
+        return found
+
+    def _target(self, node: Node, label: str) -> TargetSettings:
+        settings = TargetSettings(place=f"{FILE_NAME}:{node.line}")
+        for key, value in self.mapping(node, label, TARGET_KEYS).items.items():
+            match key:
+                case "sources":
+                    settings = replace(settings, sources=tuple(self.folder(item, "a source") for item in self.items(value, key)))
+                case "network":
+                    settings = replace(settings, network=self.choice(value, key, NETWORK_MODES))
+                case "root":
+                    settings = replace(settings, root=self.choice(value, key, ("true", "false")) == "true")
+                case "options":
+                    settings = replace(settings, options=tuple(self.text(item, "an option") for item in self.items(value, key)))
+                case _:
+                    settings = replace(settings, tag=self.text(value, key))
+        return settings
+
+    def mapping(self, node: Node, what: str, known: tuple[str, ...] | None = None) -> Mapping:
+        if not isinstance(node, Mapping):
+            raise self.error(f"{what} must be a mapping", node)
+        for key in node.items if known else ():
+            if key not in (known or ()):
+                line, column = node.keys[key]
+                hint = did_you_mean(key, known or ()) or "the keys are " + ", ".join(known or ())
+                raise ManifestError(f"unknown key `{key}`", where=self.place(line, column, len(key)), hint=hint)
+        return node
+
+    def items(self, node: Node, what: str) -> list[Node]:
+        if not isinstance(node, Sequence):
+            raise self.error(f"{what} must be a list", node)
+        return list(node.items)
+
+    def text(self, node: Node, what: str) -> str:
+        if not isinstance(node, Scalar):
+            raise self.error(f"{what} must be a text", node)
+        return node.text
+
+    def _raw(self, node: Node) -> str:
+        return node.text if isinstance(node, Scalar) else ""
+
+    def choice(self, node: Node, what: str, options: tuple[str, ...]) -> str:
+        text = self.text(node, what)
+        if text not in options:
+            raise self.error(f"{what} must be one of {', '.join(options)}", node, did_you_mean(text, options))
+        return text
+
+    def number(self, node: Node, what: str) -> int:
+        text = self.text(node, what)
+        if not (text.isascii() and text.isdigit()):
+            raise self.error(f"{what} must be a whole number", node)
+        return int(text)
+
+    def size(self, node: Node, what: str) -> int:
+        text = self.text(node, what).strip()
+        units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+        digits = text.rstrip("KMGi")
+        if not (digits.isascii() and digits.isdigit()) or text[len(digits) :] not in units:
+            raise self.error(f"{what} must be a size such as 4G or 512M", node)
+        return int(digits) * units[text[len(digits) :]]
+
+    def folder(self, node: Node, what: str) -> str:
+        text = posixpath.normpath(self.text(node, what) or ".")
+        if text.startswith(("/", "../")) or text == "..":
+            raise self.error(f"{what} must lie inside the workspace", node)
+        return "" if text == "." else text
+
+    def error(self, message: str, node: Node, hint: str = "") -> ManifestError:
+        length = len(node.text.splitlines()[0]) if isinstance(node, Scalar) and node.text else 1
+        return ManifestError(message, where=self.place(node.line, node.column, length), hint=hint)
+
+    def place(self, line: int, column: int, length: int) -> Place:
+        excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        return Place(FILE_NAME, line, column, max(1, length), excerpt)
+
+
+def _canonical(label: str) -> str:
+    folder, colon, name = label[2:].partition(":")
+    return f"//{folder}:{name if colon else posixpath.basename(folder)}"

@@ -1,0 +1,164 @@
+"""The files of the workspace with what stat says of them: the base of discovery, of source digests and of the null build.
+
+A file whose stat (size, mtime_ns, inode, ctime_ns, mode) is what it was when its digest was taken is not read again. A file
+changed so recently that a later change could leave the same stat is never trusted (git's "racily clean" entries).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildgraph.errors import RecipeError
+from buildgraph.workspace.ignore import FILE_NAME, IgnoreRules
+
+# mode, size, mtime_ns, inode, ctime_ns
+FileStat = tuple[int, int, int, int, int]
+
+SKIPPED_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj"})
+CACHE_TAG = "CACHEDIR.TAG"
+
+
+@dataclass(slots=True)
+class Tree:
+    """What a walk saw. Paths are relative to the workspace, with slashes.
+
+    ``files``: regular files (symbolic links to files as what they point to), without ignored ones; ``folders``: each folder
+    walked with the names in it that git ignores or that are never entered; ``odd``: sockets, devices, dangling links, links to folders; ``loose``:
+    files that were named one by one.
+    """
+
+    files: dict[str, FileStat] = field(default_factory=dict)
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
+    odd: set[str] = field(default_factory=set)
+    loose: set[str] = field(default_factory=set)
+
+    def below(self, folder: str) -> Iterator[str]:
+        """The files at or below a folder ("" for all)."""
+        prefix = folder + "/" if folder else ""
+        return (path for path in self.files if path.startswith(prefix))
+
+
+def file_stat(found: os.stat_result) -> FileStat:
+    """The part of a stat result that tells whether a file may have changed."""
+    return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+
+def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Iterable[str] = ()) -> Tree:
+    """The tree below the folders ``tops`` of the workspace ``root``; ``excluded`` folders (cache, outputs) are not entered.
+
+    ``named`` are files and folders that count though they lie elsewhere or git ignores them; what is not there is left out.
+    Raises RecipeError for a folder that cannot be read.
+    """
+    tree = Tree()
+    for top in sorted(set(tops)):
+        if top not in tree.folders:
+            _walk_folder(root, top, _rules_above(root, top), excluded, tree)
+    for path in sorted(set(named)):
+        if path in tree.folders or path in tree.files:
+            continue
+        if (root / path).is_dir():
+            _walk_folder(root, path, IgnoreRules.none(), excluded, tree)
+        elif (root / path).is_file():
+            tree.files[path] = file_stat((root / path).stat())
+            tree.loose.add(path)
+    return tree
+
+
+def _rules_above(root: Path, top: str) -> IgnoreRules:
+    rules = IgnoreRules.none()
+    parts = top.split("/") if top else []
+    for depth in range(len(parts)):
+        rules = _with_own_rules(root, "/".join(parts[:depth]), rules)
+    return rules
+
+
+def _with_own_rules(root: Path, folder: str, rules: IgnoreRules) -> IgnoreRules:
+    try:
+        text = (root / folder / FILE_NAME).read_text("utf-8", "surrogateescape")
+    except OSError:
+        return rules
+    return rules.below(folder, text)
+
+
+def _walk_folder(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> None:
+    prefix = folder + "/" if folder else ""
+    skipped: list[str] = []
+    children: list[str] = []
+    entries = _scan(root, folder)
+    names = {entry.name for entry in entries}
+    if CACHE_TAG in names and folder:
+        tree.folders[folder] = sorted(names)
+        return
+    if FILE_NAME in names:
+        rules = _with_own_rules(root, folder, rules)
+    for entry in entries:
+        path = prefix + entry.name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if path in excluded or (is_folder and entry.name in SKIPPED_FOLDERS) or rules.ignores(path, is_folder=is_folder):
+            skipped.append(entry.name)
+        elif is_folder:
+            children.append(path)
+        else:
+            found = _stat_entry(entry)
+            if found is None:
+                tree.odd.add(path)
+                continue
+            tree.files[path] = found
+            if entry.is_symlink():
+                tree.links.add(path)
+    tree.folders[folder] = sorted(skipped)
+    for child in children:
+        _walk_folder(root, child, rules, excluded, tree)
+
+
+def _scan(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        message = f"cannot read the folder {folder or '.'}: {error.strerror}"
+        raise RecipeError(message, hint="make it readable, or leave it out with .gitignore") from error
+
+
+def _stat_entry(entry: os.DirEntry[str]) -> FileStat | None:
+    """The stat of a regular file, through symbolic links; None for sockets, devices, dangling links."""
+    try:
+        found = entry.stat()
+    except OSError:
+        return None
+    return file_stat(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def unchanged(root: Path, tree: Tree) -> bool:
+    """Whether a walk would see the same again: no file added, removed or changed, as far as stat can tell."""
+    files, folders = tree.files, tree.folders
+    seen = 0
+    try:
+        for path in tree.loose:
+            if file_stat((root / path).stat()) != files[path]:
+                return False
+            seen += 1
+        for folder, skipped in folders.items():
+            prefix = folder + "/" if folder else ""
+            left_out = frozenset(skipped)
+            with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118 - a hot loop
+                for entry in entries:
+                    path = prefix + entry.name
+                    known = files.get(path)
+                    if entry.name in left_out or path in tree.loose:
+                        continue
+                    if known is None:
+                        if path not in folders and not (path in tree.odd and _stat_entry(entry) is None):
+                            return False
+                    elif file_stat(entry.stat()) == known:
+                        seen += 1
+                    else:
+                        return False
+    except OSError:
+        return False
+    return seen == len(files)

@@ -1,0 +1,1 @@
+"""stock-worker: writes a report of the items that the shop should order."""
