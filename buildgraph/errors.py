@@ -159,7 +159,7 @@ def excerpt_with_caret(place: Place) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the known words closest to ``name``, or an empty string where none is close."""
-    import difflib  # noqa: PLC0415 - only failures need it
+    import difflib
 
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     if not close:

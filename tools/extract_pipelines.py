@@ -21,7 +21,7 @@ TABLE = Path(__file__).parent.parent / "buildgraph" / "recipes" / "builtin_pipel
 LEFT_OUT = {"runs", "description", "name", "label", "environment", "assertions"}
 
 
-def trimmed(node: Node) -> Any:  # noqa: ANN401 - a JSON value
+def trimmed(node: Node) -> Any:
     """A definition as JSON, with what decides about needs only; steps that do nothing else are left out."""
     if isinstance(node, Mapping):
         items = {key: trimmed(value) for key, value in sorted(node.items.items()) if key not in LEFT_OUT}

@@ -8,7 +8,9 @@ from typing import NoReturn
 
 from buildgraph.errors import UsageError, did_you_mean
 
-DESCRIPTION = "Builds apk packages and OCI images with melange and apko: only what is stale, in the right order, shared through a cache."
+DESCRIPTION = (
+    "Builds apk packages and OCI images with melange and apko: only what is stale, in the right order, shared through a cache."
+)
 EPILOG = "TARGET is //folder:name, a pattern such as //... or //images:all, or relative to the folder you are in."
 
 
@@ -32,7 +34,7 @@ COMMANDS = {
     "graph": "show what needs what",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
-    "run": "build an image and run it, without a container runtime",
+    "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
     "clean": "remove outputs, and with --cache the cache",
     "keygen": "make a key that package repositories are signed with",
     "version": "show the versions of bg and its tools",
@@ -41,7 +43,7 @@ COMMANDS = {
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed command line. Raises UsageError; ``--help`` and ``--version`` print and exit."""
-    from buildgraph import __version__  # noqa: PLC0415 - beside its only use
+    from buildgraph import __version__
 
     parser = Parser(prog="bg", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"bg {__version__}")
@@ -50,10 +52,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     # Only the command that is meant gets its options made: argparse is most of the time that `bg --help` takes.
     named = next((word for word in arguments if word in COMMANDS), "")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".", epilog=EPILOG, allow_abbrev=False)
+        command = commands.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", epilog=EPILOG, allow_abbrev=False
+        )
         if name == named:
             _OPTIONS[name](command)
-    options = parser.parse_args(arguments)
+    end = list(arguments).index("--") if named == "run" and "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    if named == "run":
+        options.arguments = list(arguments[end + 1 :])
     if not options.command:
         parser.print_help()
         raise SystemExit(0)
@@ -62,7 +69,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _targets(parser: argparse.ArgumentParser, default: str = "") -> None:
     many = "*" if default else "+"
-    parser.add_argument("targets", nargs=many, metavar="TARGET", default=[default] if default else None, help="labels and patterns")
+    parser.add_argument(
+        "targets", nargs=many, metavar="TARGET", default=[default] if default else None, help="labels and patterns"
+    )
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +86,17 @@ def _building(parser: argparse.ArgumentParser) -> None:
 
 
 def _planning(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden")
+    parser.add_argument(
+        "--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden"
+    )
     lock = parser.add_mutually_exclusive_group()
-    lock.add_argument("--locked", dest="locked", action="store_true", default=None, help="fail if buildgraph.lock would have to change (the default in CI)")
+    lock.add_argument(
+        "--locked",
+        dest="locked",
+        action="store_true",
+        default=None,
+        help="fail if buildgraph.lock would have to change (the default in CI)",
+    )
     lock.add_argument("--unlocked", dest="locked", action="store_false", help="let buildgraph.lock grow, in CI too")
 
 
@@ -124,14 +141,19 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _lock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--upgrade", nargs="*", metavar="NAME", default=None, help="move these packages, or all, to what the repositories have now")
+    parser.add_argument(
+        "--upgrade",
+        nargs="*",
+        metavar="NAME",
+        default=None,
+        help="move these packages, or all, to what the repositories have now",
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is missing")
     _json(parser)
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="an image")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- ARGUMENT", help="arguments for the image's entrypoint")
     parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
     parser.add_argument("--entrypoint", default="", metavar="PATH", help="run this instead of the image's entrypoint")
     _building(parser)

@@ -156,7 +156,9 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
                 present += export.export_image(record, out, label.folder, label.name, session.cas)
                 row |= {"path": str(export.image_folder(out, label.folder, label.name)), "digest": _image_digest(record, session)}
             else:
-                row |= {"packages": [{"path": str(out / "packages" / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]}
+                row |= {
+                    "packages": [{"path": str(out / "packages" / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]
+                }
             rows.append(row)
     return present, rows
 
@@ -244,9 +246,8 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
                 session.cas.link(output.digest, target)
         config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
         folders = rootfs.unpack(layers, scratch / "root")
-        arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
         interactive = sys.stdin.isatty()
-        launch = rootfs.Launch(tuple(arguments), _pairs(options.env), options.entrypoint, interactive)
+        launch = rootfs.Launch(tuple(options.arguments), _pairs(options.env), options.entrypoint, interactive)
         command = rootfs.run_command(config, scratch / "root", folders, session.tools.bwrap, launch)
         return process.run_foreground(command, env={})
 

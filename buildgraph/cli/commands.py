@@ -23,14 +23,16 @@ Command = Callable[[argparse.Namespace, Session], int]
 
 def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Runs a command; its exit code."""
-    console = Console(coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False))
+    console = Console(
+        coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False)
+    )
     if options.command == "version":
         return version(options, environment, console)
     if options.command == "keygen":
         return keygen(options, environment)
     session = Session(settings(options, environment), console)
     if options.command in {"build", "run"}:
-        from buildgraph.cli import building  # noqa: PLC0415 - loads what only builds need
+        from buildgraph.cli import building
 
         return building.build(options, session) if options.command == "build" else building.run_image(options, session)
     return COMMANDS[options.command](options, session)
@@ -62,7 +64,7 @@ def show(lines: list[str]) -> None:
 
 def plan(options: argparse.Namespace, session: Session) -> int:
     """`bg plan`."""
-    from buildgraph.cli.building import planned  # noqa: PLC0415 - loads what only builds need
+    from buildgraph.cli.building import planned
 
     found = planned(options.targets, session)
     show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
@@ -98,7 +100,7 @@ def graph(options: argparse.Namespace, session: Session) -> int:
 
 def explain(options: argparse.Namespace, session: Session) -> int:
     """`bg explain`."""
-    from buildgraph.cli.building import planned  # noqa: PLC0415 - loads what only builds need
+    from buildgraph.cli.building import planned
 
     found = planned([options.target], session)
     if len(found.wanted) != 1:
@@ -126,7 +128,9 @@ def lock(options: argparse.Namespace, session: Session) -> int:
     if options.check:
         missing = session.rebuilder.unlocked(everything)
         if missing:
-            names = sorted({f"{text}  (for {name})" for name, found in missing.items() for part in found.missing.values() for text in part})
+            names = sorted(
+                {f"{text}  (for {name})" for name, found in missing.items() for part in found.missing.values() for text in part}
+            )
             message = f"buildgraph.lock lacks {len(names)} requirements"
             raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
         show(["buildgraph.lock covers every target"])
@@ -149,7 +153,7 @@ def _forget(names: list[str], session: Session) -> None:
     known = {package.entry.name for package in session.lock.packages}
     for name in names:
         if name not in known:
-            from buildgraph.errors import did_you_mean  # noqa: PLC0415 - only for this error
+            from buildgraph.errors import did_you_mean
 
             message = f"buildgraph.lock has no package `{name}`"
             raise LockError(message, hint=did_you_mean(name, known))
@@ -192,12 +196,14 @@ def clean(options: argparse.Namespace, session: Session) -> int:
 
 
 def _clean_cache(folder: Path) -> None:
-    from buildgraph.cache.files import remove_tree  # noqa: PLC0415 - beside its only use
+    from buildgraph.cache.files import remove_tree
 
     if not (folder / "FORMAT").is_file():
         return
     for path in folder.iterdir():
-        if path.name not in {".gitkeep", ".gitignore"} and not (remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)):
+        if path.name not in {".gitkeep", ".gitignore"} and not (
+            remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)
+        ):
             message = f"cannot remove {path}"
             raise CacheError(message)
 
@@ -209,7 +215,7 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, make_key  # noqa: PLC0415 - loads cryptography
+    from buildgraph.outputs.keys import DEFAULT_NAME, make_key
 
     path = Path(options.path).absolute() if options.path else user_config(environment) / f"{DEFAULT_NAME}.rsa"
     if path.suffix != ".rsa":
@@ -222,7 +228,7 @@ def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 def version(options: argparse.Namespace, environment: Mapping[str, str], console: Console) -> int:
     """`bg version`."""
-    from buildgraph.execute.tools import find_tools  # noqa: PLC0415 - loads what finds tools
+    from buildgraph.execute.tools import find_tools
 
     tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
     found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}

@@ -24,17 +24,17 @@ def entry() -> NoReturn:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs one command; its exit code (docs/manual.md lists them)."""
     try:
-        from buildgraph.cli import arguments as command_line  # noqa: PLC0415 - so that an error in it is reported too
+        from buildgraph.cli import arguments as command_line
 
         options = command_line.parse(arguments)
         if options.command == "build":
-            from buildgraph.cli import quick  # noqa: PLC0415 - loads nothing else
+            from buildgraph.cli import quick
 
             answer = quick.answer(options, environment)
             if answer is not None:
                 sys.stdout.write(answer)
                 return 0
-        from buildgraph.cli import commands  # noqa: PLC0415 - loads the rest of bg
+        from buildgraph.cli import commands
 
         return commands.run(options, environment)
     except BgError as error:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 - the last resort: a defect of bg, told as one
-        import traceback  # noqa: PLC0415 - only here
+        import traceback
 
         sys.stderr.write("bg: this is a defect of bg; please report it with the lines below\n")
         traceback.print_exc()

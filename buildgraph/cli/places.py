@@ -21,6 +21,6 @@ def user_config(environment: Mapping[str, str]) -> Path:
 
 def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
     named = environment.get(variable, "")
-    if os.path.isabs(named):
+    if Path(named).is_absolute():
         return Path(named)
     return Path(environment.get("HOME") or os.path.expanduser("~")) / below  # noqa: PTH111 - Path.home() raises where there is none

@@ -29,6 +29,7 @@ from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.values import MelangeRecipe
+from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
@@ -66,10 +67,12 @@ class Session:
 
     @cached_property
     def manifest(self) -> Manifest:
+        """The manifest."""
         return load_manifest(self.settings.root)
 
     @cached_property
     def state_file(self) -> Path:
+        """Where the state of the last run is kept."""
         return states.state_path(self.settings.user_cache, self.settings.root)
 
     @cached_property
@@ -79,50 +82,62 @@ class Session:
         self.walked_at = states.now()
         tree = workspaces.walk(self.manifest)
         kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
-        return states.State(tree, kept, before.builds)
+        # Finished builds are known by the tree that they saw: with another tree they say nothing.
+        return states.State(tree, kept, before.builds if tree == before.tree else {})
 
     @cached_property
     def workspace(self) -> Workspace:
+        """The workspace as it lies there."""
         return workspaces.load_workspace(self.manifest, self.state.tree)
 
     @cached_property
     def nodes(self) -> Nodes:
+        """Every node."""
         return make_nodes(self.workspace, to_apk(platform.machine()))
 
     @cached_property
     def graph(self) -> Graph:
+        """The frozen graph."""
         return build_graph(described.node for described in self.nodes.described.values())
 
     @cached_property
     def cache_folder(self) -> Path:
+        """The root of the cache."""
         return self.settings.cache or self.settings.root / self.manifest.cache
 
     @cached_property
     def out_folder(self) -> Path:
+        """Where outputs go."""
         return self.settings.out or self.settings.root / self.manifest.out
 
     @cached_property
     def cas(self) -> Cas:
+        """The blobs."""
         return Cas(self.cache_folder, new_hasher)
 
     @cached_property
     def records(self) -> Records:
+        """The records."""
         return Records(self.cache_folder, notice=self.console.say)
 
     @cached_property
     def locks(self) -> ActionLocks:
+        """The locks between processes."""
         return ActionLocks(self.cache_folder)
 
     @cached_property
     def store(self) -> RecordStore:
+        """Records and blobs together."""
         return RecordStore(self.cas, self.records, digest_text(str(self.settings.root))[:16])
 
     @cached_property
     def repositories(self) -> Repositories:
+        """Where external packages come from."""
         return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say)
 
     @cached_property
     def tools(self) -> Toolbox:
+        """melange, apko and bubblewrap, provisioned on first use."""
         return find_tools(
             self.settings.environment,
             tools_folder(),
@@ -133,19 +148,23 @@ class Session:
 
     @cached_property
     def inputs(self) -> Inputs:
+        """The own inputs of nodes."""
         environment = Environment(self.tools.melange_version, self.tools.apko_version, box.FORMAT, self.settings.sealed)
         return Inputs(self.workspace, self.nodes.described, self.digest, self.key, environment)
 
     @cached_property
     def rebuilder(self) -> Rebuilder:
+        """Keys and look-ups."""
         return Rebuilder(self.graph, locals_by_architecture(self.graph.nodes.values()), self.pools(), self.inputs.own, self.store)
 
     @cached_property
     def explainer(self) -> Explainer:
+        """Reasons."""
         return Explainer(self.store, self.inputs.texts, self._user_tree)
 
     @property
     def lock(self) -> Lock:
+        """The lock as it is now."""
         if self._lock is None:
             self._lock = read_lock(self.workspace.lock_path)
         return self._lock
@@ -171,7 +190,7 @@ class Session:
         """The public key that a keyring line names."""
         return self.repositories.key_file(line).read_bytes()
 
-    def _user_tree(self, name: str) -> tuple[str, object]:
+    def _user_tree(self, name: str) -> tuple[str, YamlMapping]:
         recipe = self.nodes.described[name].target.recipe
         return recipe.path, recipe.tree
 
@@ -199,10 +218,10 @@ class Session:
         """Asks apko for the worlds that the lock does not cover, and writes the lock."""
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
         if self.is_locked():
-            entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in self._missing_of(world, missing)})
-            message = f"buildgraph.lock does not cover what is asked for, and must not change here: {len(entries)} requirements are missing"
+            entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
+            message = f"buildgraph.lock lacks {len(entries)} requirements, and must not change here"
             raise LockError(message, details="\n".join(entries), hint="run `bg lock` and commit buildgraph.lock")
-        self.console.say(f"lock   asking apko which external packages {len(worlds)} {'world takes' if len(worlds) == 1 else 'worlds take'}")
+        self.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
         chosen = locking.solve(worlds, self.repositories, self.tools.apko, self.cas, names)
@@ -223,12 +242,11 @@ class Session:
             return self.settings.locked
         return bool(self.settings.environment.get("CI")) and self.workspace.lock_path.exists()
 
-    def _missing_of(self, world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:
-        return [f"{text}  (for {world.node})" for text in missing[world.node].missing[world.architecture]]
-
     def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
         recipe = self.nodes.described[name].recipe
-        repositories = recipe.repositories if isinstance(recipe, MelangeRecipe) else (*recipe.build_repositories, *recipe.repositories)
+        repositories = recipe.repositories
+        if not isinstance(recipe, MelangeRecipe):
+            repositories = (*recipe.build_repositories, *repositories)
         lines = [line.text for line in repositories if is_remote(line.text)]
         keyring = [line.text for line in recipe.keyring if is_remote(line.text)]
         needs: dict[str, Need] = dict(unlocked.missing[arch])
@@ -246,6 +264,10 @@ class Session:
     def save_state(self) -> None:
         """Keeps what this run learnt, for the next one."""
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
+
+
+def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:
+    return [f"{text}  (for {world.node})" for text in missing[world.node].missing[world.architecture]]
 
 
 def tools_folder() -> Path:

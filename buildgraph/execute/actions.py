@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildgraph.apk.index import IndexEntry, index_archive
-from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
-from buildgraph.errors import BuildError, Interrupted, SandboxError
+from buildgraph.errors import BuildError, Interrupted, Place, SandboxError
 from buildgraph.execute import box as boxes
 from buildgraph.execute import collect, process
 from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox
-from buildgraph.keys.digest import Digest, digest_bytes, digest_file
+from buildgraph.keys.digest import Digest, digest_file
 from buildgraph.plan.materials import Materials, SourceFile
 from buildgraph.plan.rebuild import Action, package_output
-from buildgraph.plan.record import Discovered, Output, Record
+from buildgraph.plan.record import Discovered, Record
 from buildgraph.plan.store import RecordStore
 from buildgraph.workspace.lockfile import Lock
 
@@ -241,7 +240,8 @@ class Executor:
         shown = collect.from_the_error(lines, _LOG_TAIL)
         hint = collect.failure_hint(lines, network=materials.uses_network)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"
-        return BuildError(message, where=collect.failing_step(lines, action.node.path, materials), details=details, hint=hint)
+        where = _place(collect.failing_step(lines, materials) or action.node.path)
+        return BuildError(message, where=where, details=details, hint=hint)
 
     def _discovered(self, action: Action, packages: Sequence[IndexEntry]) -> list[Discovered]:
         """Which local package in the box met each requirement that the scan found."""
@@ -273,8 +273,14 @@ def melange_command(action: Action, materials: Materials) -> list[str]:
 
 def apko_command(action: Action, materials: Materials) -> list[str]:
     """The apko command line, as seen from inside the box."""
-    line = ["apko", "build", materials.recipe, materials.tag, f"out/{collect.LAYOUT}", "--arch", ",".join(action.node.architectures)]
+    line = ["apko", "build", materials.recipe, materials.tag, f"out/{collect.LAYOUT}"]
+    line += ["--arch", ",".join(action.node.architectures)]
     return [*line, "--ignore-signatures", "--sbom-path", f"out/{collect.SBOM}", "--cache-dir", boxes.APK_CACHE]
+
+
+def _place(text: str) -> Place:
+    file, _, line = text.rpartition(":")
+    return Place(file, int(line)) if line.isdigit() else Place(text)
 
 
 def _host_resolvers() -> str:
@@ -282,5 +288,3 @@ def _host_resolvers() -> str:
         return Path("/etc/resolv.conf").read_text("utf-8", "replace")
     except OSError:
         return ""
-
-

@@ -14,6 +14,7 @@ from pathlib import Path
 FORMAT = "1"  # in every key: raise it when a change here can change bytes
 INSIDE = "/bg"
 APK_CACHE = "/apk-cache"
+TEMPORARY = "/tmp"  # noqa: S108 - within the box, where nobody else is
 USER_ID = 1000
 HOST_NAME = "bg"
 UMASK = 0o022
@@ -50,7 +51,7 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
         line += ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID)]
     if not box.network:
         line += ["--unshare-net"]
-    line += ["--unshare-ipc", "--unshare-uts", "--hostname", HOST_NAME, "--die-with-parent", "--new-session"]
+    line += ["--unshare-ipc", "--unshare-uts", "--hostname", HOST_NAME, "--die-with-parent"]
     line += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/sys", "/sys", "--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64"):
         line += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -65,11 +66,11 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
     line += ["--bind", str(box.folder), INSIDE, "--ro-bind", str(box.repository), f"{INSIDE}/repo"]
     line += ["--bind", str(box.apk_cache), APK_CACHE]
     if box.scratch is None:
-        line += ["--size", str(box.memory), "--tmpfs", "/tmp"] if box.memory else ["--tmpfs", "/tmp"]
+        line += ["--size", str(box.memory), "--tmpfs", TEMPORARY] if box.memory else ["--tmpfs", TEMPORARY]
     else:
-        line += ["--bind", str(box.scratch), "/tmp"]
+        line += ["--bind", str(box.scratch), TEMPORARY]
     line += ["--chdir", INSIDE, "--clearenv"]
-    for name, value in sorted(environment(box, INSIDE, "/tools:/usr/bin:/bin", "/tmp").items()):
+    for name, value in sorted(environment(box, INSIDE, "/tools:/usr/bin:/bin", TEMPORARY).items()):
         line += ["--setenv", name, value]
     return [*line, "--", *command]
 

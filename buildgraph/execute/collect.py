@@ -10,14 +10,16 @@ from pathlib import Path
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.package import canonicalise
 from buildgraph.cache.cas import Cas
-from buildgraph.errors import BuildError, Place
+from buildgraph.errors import BuildError
 from buildgraph.keys.digest import Digest
 from buildgraph.plan.materials import Materials
 from buildgraph.plan.record import Output
 
 LAYOUT, SBOM = "layout", "sbom"
 REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, annotations.md: the tag within a layout
-_ERROR = re.compile(r"\b(ERRO|ERROR|FATAL|error:|fatal:|Error:)")
+_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:INFO |WARN )?")
+_CHATTER = re.compile(r" INFO (?:installing \S+ \(|auth configured for)")
+_STEP = re.compile(r'running step "(.*)"$')
 _WANTS_NETWORK = re.compile(
     r"Could not resolve host|Temporary failure in name resolution|Network is unreachable|no such host|bad address|"
     r"getaddrinfo|ENETUNREACH|EAI_AGAIN|connect: network is unreachable",
@@ -67,32 +69,29 @@ def _name_tag(index: Path, tag: str) -> None:
 
 
 def from_the_error(lines: Sequence[str], most: int) -> list[str]:
-    """The part of a log to show: from a little before the first error to the end, at most ``most`` lines."""
-    first = next((number for number, line in enumerate(lines) if _ERROR.search(line)), len(lines))
-    start = max(0, first - most // 2, len(lines) - 2 * most) if first < len(lines) else max(0, len(lines) - most)
-    shown = list(lines[start:])
-    if len(shown) > most:
-        shown = [*shown[: most // 2], f"... {len(shown) - most} lines left out ...", *shown[-(most // 2) :]]
-    return shown
+    """The part of a log to show: what the failing step said, at most ``most`` lines, without melange's own chatter."""
+    kept = [_PREFIX.sub("", line) for line in lines if not _CHATTER.search(line)]
+    start = max((number for number, line in enumerate(kept) if _STEP.search(line)), default=0)
+    shown = kept[start:]
+    return shown if len(shown) <= most else [f"... {len(shown) - most} lines before ...", *shown[-most:]]
 
 
 def failure_hint(lines: Iterable[str], *, network: bool) -> str:
     """What to try after a failure, as far as the log tells."""
     for line in lines:
         if not network and _WANTS_NETWORK.search(line):
-            return "the step wanted the network, which the box does not have: `network: on` for this target in the manifest grants it"
+            return "the step wanted the network: `network: on` for this target in the manifest grants it"
         if "No space left on device" in line:
-            return "the scratch space is full: `memory:` in the manifest bounds what lies in memory; the rest needs disk below the cache"
+            return "the scratch space is full: it lies in memory as far as `memory:` in the manifest allows, else below the cache"
         if "Operation not permitted" in line and "chown" in line:
             return "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest"
     return ""
 
 
-def failing_step(lines: Sequence[str], path: str, materials: Materials) -> Place:
-    """The recipe's line of the step that failed, as far as the log names it; the recipe's first line otherwise."""
+def failing_step(lines: Sequence[str], materials: Materials) -> str:
+    """``file:line`` of the step that failed as far as the log names it, else of where the recipe's steps begin."""
     for line in reversed(lines):
-        for step, place in materials.package_steps.items():
-            if step in line:
-                file, _, number = place.rpartition(":")
-                return Place(file, int(number))
-    return Place(path, 1)
+        found = _STEP.search(line)
+        if found and found[1] in materials.steps:
+            return materials.steps[found[1]]
+    return materials.steps.get("", "")

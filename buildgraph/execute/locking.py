@@ -85,8 +85,9 @@ def _ask(world: World, folders: list[str], repositories: Repositories, apko: Pat
     with cas.scratch() as scratch:
         config = scratch / "world.yaml"
         config.write_text(json.dumps(question), "utf-8")
+        command = [str(apko), "show-packages", str(config), "--arch", world.architecture, "--format", _FORMAT]
         answer = process.run(
-            [str(apko), "show-packages", str(config), "--arch", world.architecture, "--format", _FORMAT, "--cache-dir", str(scratch / "cache")],
+            [*command, "--cache-dir", str(scratch / "cache")],
             cwd=scratch,
             env={"PATH": "/usr/bin:/bin", "HOME": str(scratch), "TMPDIR": str(scratch)},
             timeout=_SECONDS,
@@ -120,6 +121,7 @@ def _refused(world: World, log: str) -> Exception:
     text = "\n".join(last)
     if "signature" in text or "failed to find key" in text or "verif" in text:
         message = f"an index does not verify against the keyring of {world.node}"
-        return RepositoryError(message, details=text, hint="the recipe's `keyring:` (or the manifest's) must name the repository's key")
+        hint = "the recipe's `keyring:` (or the manifest's) must name the repository's key"
+        return RepositoryError(message, details=text, hint=hint)
     message = f"apko finds no set of packages for the world of {world.node} ({world.architecture})"
     return LockError(message, details=f"{text}\nasked for: {' '.join(world.requirements)}")

@@ -26,6 +26,7 @@ from buildgraph.workspace.manifest import Manifest
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20
 TIMEOUT = 60  # seconds without a byte
+SEED = ".seed"  # what the example repository calls its mirror
 _CHUNK = 1 << 20
 
 
@@ -152,14 +153,14 @@ class Repositories:
             partial.unlink(missing_ok=True)
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             message = f"cannot fetch {address}: {reason}"
-            raise RepositoryError(message, hint="is the network there? `mirrors:` in the manifest can name another place") from error
+            hint = "is the network there? `mirrors:` in the manifest can name another place"
+            raise RepositoryError(message, hint=hint) from error
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
         reason = (error.strerror if error else None) or "no such file"
-        mirrored = next((mirror for _, mirror in self.manifest.mirrors if str(path).startswith(str(self.manifest.root / mirror))), "")
-        hint = ""
-        if mirrored and not (self.manifest.root / mirrored).exists():
-            hint = f"the manifest's mirror `{mirrored}` is not there; in this project `make seed` makes it" if mirrored == ".seed" else (
-                f"the manifest's mirror `{mirrored}` is not there"
-            )
+        mirrors = [mirror for _, mirror in self.manifest.mirrors if str(path).startswith(str(self.manifest.root / mirror))]
+        absent = [mirror for mirror in mirrors if not (self.manifest.root / mirror).exists()]
+        hint = f"the manifest's mirror `{absent[0]}` is not there" if absent else ""
+        if absent == [SEED]:
+            hint += "; `make seed` makes it"
         return RepositoryError(f"cannot read {what} at {path}: {reason}", hint=hint)

@@ -107,7 +107,7 @@ def run(
 
 
 class _Run:
-    def __init__(  # noqa: PLR0913 - the parameters of ``run``, once
+    def __init__(
         self,
         staleness: Staleness,
         runner: Runner,
@@ -223,7 +223,9 @@ class _Run:
                 self.runner.unlocked(name, found)
                 found = self.staleness.action(name)
             if isinstance(found, Unlocked):
-                message = f"{name}: nothing provides " + ", ".join(sorted({text for part in found.missing.values() for text in part}))
+                message = f"{name}: nothing provides " + ", ".join(
+                    sorted({text for part in found.missing.values() for text in part})
+                )
                 raise BuildError(message)
         except BgError as error:
             self._fail(name, error)

@@ -90,7 +90,7 @@ def _edges(node: Node, need: Need, kind: EdgeKind, local: Locals) -> list[Edge]:
 def _cycle(
     dependencies: Mapping[str, tuple[str, ...]], nodes: Mapping[str, Node], causes: Mapping[tuple[str, str], Need]
 ) -> GraphError:
-    from buildgraph.graph.algorithms import shortest_cycle  # noqa: PLC0415 - networkx is slow to import
+    from buildgraph.graph.algorithms import shortest_cycle
 
     cycle = shortest_cycle(dependencies)
     steps = []

@@ -68,7 +68,8 @@ class KeyDocument:
     def to_bytes(self) -> bytes:
         """One JSON array a line: section, name, value, why, place."""
         lines = (
-            json.dumps([e.section, e.name, e.value, e.why, e.place], ensure_ascii=True, separators=(",", ":")) for e in self.entries
+            json.dumps([e.section, e.name, e.value, e.why, e.place], ensure_ascii=True, separators=(",", ":"))
+            for e in self.entries
         )
         return "".join(f"{line}\n" for line in lines).encode()
 

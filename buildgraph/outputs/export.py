@@ -72,9 +72,9 @@ def _mirror(files: Mapping[str, Output], target: Path, cas: Cas) -> list[Path]:
             destination.parent.mkdir(parents=True, exist_ok=True)
             cas.link(files[path].digest, destination)
     keep = set(present)
-    for path in target.rglob("*"):
-        if path not in keep and not path.is_dir():
-            path.unlink()
+    for found in target.rglob("*"):
+        if found not in keep and not found.is_dir():
+            found.unlink()
     return present
 
 
@@ -164,7 +164,9 @@ def _told(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         message = f"cannot write below {out}: {error.strerror}"
-        raise OutputError(message, hint="is the folder writable, and the disk not full? `out:` in the manifest names another") from error
+        raise OutputError(
+            message, hint="is the folder writable, and the disk not full? `out:` in the manifest names another"
+        ) from error
 
 
 def total_size(files: Iterable[Path]) -> int:

@@ -52,7 +52,7 @@ def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]
     )
 
 
-def _manifest(layout: Path, index: Mapping[str, Any], architecture: str) -> Any:  # noqa: ANN401 - JSON
+def _manifest(layout: Path, index: Mapping[str, Any], architecture: str) -> Any:
     entries = index["manifests"]
     for entry in entries:
         content = _blob(layout, entry["digest"])
@@ -73,7 +73,7 @@ def _blob_path(layout: Path, digest: str) -> Path:
     return layout / "blobs" / algorithm / value
 
 
-def _blob(layout: Path, digest: str) -> Any:  # noqa: ANN401 - JSON
+def _blob(layout: Path, digest: str) -> Any:
     return json.loads(_blob_path(layout, digest).read_bytes())
 
 
@@ -88,7 +88,7 @@ def unpack(layers: Sequence[Path], root: Path) -> dict[str, tuple[int, int]]:
         for layer in layers:
             with tarfile.open(layer) as archive:
                 _remove_whiteouts(archive, root)
-                archive.extractall(root, filter=_member)
+                archive.extractall(root, filter=_member)  # noqa: S202 - the filter refuses what leaves the root
                 folders.update((member.name.strip("/"), (member.uid, member.mode)) for member in archive if member.isdir())
     except (OSError, tarfile.TarError) as error:
         message = f"cannot unpack a layer of the image: {error}"
@@ -101,7 +101,8 @@ def _member(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         return None
     mode = member.mode
     kept = tarfile.tar_filter(member, path)
-    return kept.replace(mode=(mode | 0o700 if member.isdir() else mode), uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]  # None: leave as it is
+    mode = mode | 0o700 if member.isdir() else mode
+    return kept.replace(mode=mode, uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]  # None: as it is
 
 
 def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:
@@ -125,7 +126,9 @@ class Launch:
     interactive: bool = False
 
 
-def run_command(config: ImageConfig, root: Path, folders: Mapping[str, tuple[int, int]], bwrap: Path, launch: Launch) -> list[str]:
+def run_command(
+    config: ImageConfig, root: Path, folders: Mapping[str, tuple[int, int]], bwrap: Path, launch: Launch
+) -> list[str]:
     """The bubblewrap command line that runs an image as its user, sharing only the network with the host.
 
     The root file system is read-only but for the folders that the image lets that user write to.
@@ -135,7 +138,7 @@ def run_command(config: ImageConfig, root: Path, folders: Mapping[str, tuple[int
     for path, (owner, mode) in sorted(folders.items()):
         if user and path and path != "tmp" and ((owner == user and mode & 0o200) or mode & 0o002):
             line += ["--bind", str(root / path), f"/{path}"]
-    line += ["--tmpfs", "/tmp"]
+    line += ["--tmpfs", "/tmp"]  # noqa: S108 - within the image
     line += ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "image"]
     line += ["--die-with-parent", "--cap-drop", "ALL", "--uid", str(user), "--gid", str(group)]
     line += [] if launch.interactive else ["--new-session"]

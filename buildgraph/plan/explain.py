@@ -22,7 +22,7 @@ EXECUTABLE = " executable"
 
 # The texts that go into a node's box now, by digest, and the tree of its recipe with the lines that the user sees.
 Texts = Callable[[str], Mapping[str, str]]
-UserTree = Callable[[str], tuple[str, YamlNode]]
+UserTree = Callable[[str], tuple[str, YamlMapping]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,11 @@ class Explainer:
             case "source":
                 yield _tell_source(change)
             case "local":
-                yield f"depends on {_maker(change)}, which changed" if change.old and change.new else _came_or_went("package", change)
+                yield (
+                    f"depends on {_maker(change)}, which changed"
+                    if change.old and change.new
+                    else _came_or_went("package", change)
+                )
             case "package":
                 yield _tell_package(change)
             case "external":

@@ -15,6 +15,10 @@ from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
+from buildgraph.recipes.yamltext import Mapping as YamlMapping
+from buildgraph.recipes.yamltext import Node as YamlNode
+from buildgraph.recipes.yamltext import Scalar
+from buildgraph.workspace.discovery import RecipeFile
 from buildgraph.workspace.workspace import Workspace
 
 # Raise it when what this module puts into a box changes in a way that no entry shows.
@@ -36,8 +40,10 @@ class Environment:
 
 @dataclass(slots=True)
 class Inputs:
-    """The own inputs of nodes, each worked out once. ``digest`` gives the digest of a workspace file, ``key`` the
-    public key that a keyring line names."""
+    """The own inputs of nodes, each worked out once.
+
+    ``digest`` gives the digest of a workspace file, ``key`` the public key that a keyring line names.
+    """
 
     workspace: Workspace
     described: Mapping[str, Described]
@@ -111,7 +117,9 @@ class _Walk:
         name = posixpath.basename(recipe_file.path)
         self.text("recipe", name, yamltext.emit(boxed_melange(recipe_file.tree)), "the recipe", f"{recipe_file.path}:1")
         for pipeline, found in sorted(self.described.pipelines.items()):
-            self.text("pipeline", f"pipelines/{pipeline}.yaml", yamltext.emit(found.tree), "used by the recipe", f"{found.path}:1")
+            self.text(
+                "pipeline", f"pipelines/{pipeline}.yaml", yamltext.emit(found.tree), "used by the recipe", f"{found.path}:1"
+            )
         found_sources = self.inputs.workspace.sources.sources(recipe_file, self.described.target.label.name, self.settings)
         for path, origin in sorted(found_sources.files.items()):
             self.source("source", f"src/{path}", origin, found_sources.why)
@@ -131,6 +139,7 @@ class _Walk:
             network=network,
             root=self.settings.root,
             options=self.settings.options,
+            steps=_steps(recipe_file),
         )
 
     def network(self, recipe: MelangeRecipe | ApkoRecipe) -> tuple[str, ...]:
@@ -156,7 +165,12 @@ class _Walk:
         why = f"the recipe, which includes {included}" if included else "the recipe"
         self.text("recipe", name, yamltext.emit(boxed), why, f"{recipe_file.path}:1")
         return tuple(self.entries), Materials(
-            kind="image", recipe=name, texts=self.texts, sources=tuple(self.sources), epoch=self.manifest.source_date_epoch, tag=reference
+            kind="image",
+            recipe=name,
+            texts=self.texts,
+            sources=tuple(self.sources),
+            epoch=self.manifest.source_date_epoch,
+            tag=reference,
         )
 
     def _include(self, name: str, including: str) -> Source | None:
@@ -168,6 +182,26 @@ class _Walk:
         paths = []
         for line in lines:
             path = f"keys/{posixpath.basename(line)}"
-            self.text("setting", path, self.inputs.key(line).decode("utf-8", "surrogateescape"), "a key of the image's keyring", line)
+            self.text(
+                "setting", path, self.inputs.key(line).decode("utf-8", "surrogateescape"), "a key of the image's keyring", line
+            )
             paths.append(path)
         return tuple(paths)
+
+
+def _steps(recipe_file: RecipeFile) -> dict[str, str]:
+    """Where the named steps of a recipe stand, and where its steps begin."""
+    found: dict[str, str] = {}
+    pending: list[YamlNode] = [recipe_file.tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Scalar):
+            continue
+        children = list(node.items.values()) if isinstance(node, YamlMapping) else node.items
+        pending += children
+        name = node.items.get("name") if isinstance(node, YamlMapping) else None
+        if isinstance(name, Scalar):
+            found.setdefault(name.text, f"{recipe_file.path}:{node.line}")
+    if "pipeline" in recipe_file.tree.keys:
+        found[""] = f"{recipe_file.path}:{recipe_file.tree.keys['pipeline'][0]}"
+    return found

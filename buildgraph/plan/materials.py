@@ -23,7 +23,12 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What one action is given. ``texts`` are files written into the box as they stand here: recipe, pipelines, keys."""
+    """What one action is given.
+
+    ``texts`` are files written into the box as they stand here: recipe, pipelines, keys. ``network`` says why the action gets
+    the network, empty where it does not. ``steps`` maps the names of pipeline steps, as a log shows them, to ``file:line``; the
+    empty name to where the steps begin.
+    """
 
     kind: Literal["package", "image"]
     recipe: str
@@ -34,9 +39,7 @@ class Materials:
     root: bool = False
     options: tuple[str, ...] = ()
     tag: str = ""
-    package_steps: dict[str, str] = field(default_factory=dict)
-    repositories: tuple[str, ...] = ()
-    keyring: tuple[str, ...] = ()
+    steps: dict[str, str] = field(default_factory=dict)
 
     @property
     def uses_network(self) -> bool:

@@ -100,7 +100,9 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
             for package in recipe.packages
             if package.made
         )
-        node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, _needs(recipe.environment))
+        node = Node(
+            identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, _needs(recipe.environment)
+        )
         made.append(Described(node, target, recipe, pipelines))
     return made
 

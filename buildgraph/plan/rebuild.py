@@ -70,7 +70,7 @@ OwnEntries = Callable[[str], Sequence[Entry]]
 
 @dataclass
 class Rebuilder:
-    """The keys of a graph. ``own`` gives a node's own inputs; ``pools`` the lock by architecture (may be replaced as it grows)."""
+    """The keys of a graph. ``own`` gives a node's own inputs; ``pools`` the lock by architecture, which may grow."""
 
     graph: Graph
     local: Mapping[str, Locals]
@@ -223,7 +223,12 @@ def external_entries(architecture: str, resolution: Resolution) -> list[Entry]:
     for entry in resolution.reach.sorted():
         grouped.setdefault(entry.name, []).append(entry)
     return [
-        Entry("external", f"{architecture}/{name}", " ".join(f"{entry.version} {entry.checksum}" for entry in entries), "reached from the pool")
+        Entry(
+            "external",
+            f"{architecture}/{name}",
+            " ".join(f"{entry.version} {entry.checksum}" for entry in entries),
+            "reached from the pool",
+        )
         for name, entries in grouped.items()
     ]
 
@@ -231,5 +236,7 @@ def external_entries(architecture: str, resolution: Resolution) -> list[Entry]:
 def external_part(pool: Pool, part: ExternalPart) -> Digest:
     """The digest of what the requirements reach, and of what they miss."""
     found = reach(pool, part.requirements, frozenset(part.shadowed), frozenset(part.provided))
-    lines = [f"{entry.filename} {entry.checksum}" for entry in found.sorted()] + [f"missing {text}" for text in sorted(found.missing)]
+    lines = [f"{entry.filename} {entry.checksum}" for entry in found.sorted()] + [
+        f"missing {text}" for text in sorted(found.missing)
+    ]
     return digest_text("\n".join(lines))

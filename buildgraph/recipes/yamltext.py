@@ -257,8 +257,7 @@ class _Composer:
                 done = self._alias(event)
             elif kind is events.DocumentStartEvent:
                 documents += 1
-                if documents > 1:
-                    self._fail("a second document starts here", event, hint="melange and apko read the first one only")
+                self._check_start(event, documents, loader)
             elif kind is events.StreamEndEvent:
                 break
             if done is not None and not self.stack:
@@ -267,15 +266,24 @@ class _Composer:
             raise RecipeError("the file is empty", where=Place(self.path))
         return root
 
+    def _check_start(self, event: yaml.DocumentStartEvent, documents: int, loader: yaml.SafeLoader) -> None:
+        if event.version not in {None, (1, 1)}:
+            self._fail("`%YAML` must be 1.1, the only version that melange and apko read", event)
+        if documents > 1:
+            content = loader.get_event()
+            empty = isinstance(content, yaml.ScalarEvent) and not (content.value or content.style or content.anchor or content.tag)
+            if not empty:
+                self._fail("a second document starts here", event, hint="melange and apko read the first one only")
+
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
         mark = event.start_mark
         text = event.value
         plain = False
-        if event.tag is None:
+        if event.tag is None or event.tag == "!":
             plain = not event.style and (text in _WORDS_WITH_A_TYPE or _TYPED.fullmatch(text) is not None)
             if text == "<<" and not event.style and self._expects_key():
                 plain = True
-        elif event.tag != _STRING_TAG and event.tag != "!":
+        elif event.tag != _STRING_TAG:
             self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
         node = Scalar(text, plain, mark.line + 1, mark.column + 1)
         if event.anchor is not None:

@@ -44,7 +44,7 @@ class Console:
         """Shows a line of progress."""
         self(Notice(text))
 
-    def _line(self, event: Event) -> str:
+    def _line(self, event: Event) -> str:  # noqa: PLR0911 - one return for each kind of event
         match event:
             case Started(node, reasons):
                 shown = "; ".join(reasons[:MOST_REASONS])

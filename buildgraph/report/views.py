@@ -128,7 +128,9 @@ def graph_text(graph: Graph, shown: set[str]) -> list[str]:
             continue
         lines.append(name)
         needs: Mapping[tuple[str, str, str], None] = dict.fromkeys(
-            (edge.kind, edge.target, f"{edge.path}:{edge.line}") for edge in graph.edges if edge.source == name and not edge.external
+            (edge.kind, edge.target, f"{edge.path}:{edge.line}")
+            for edge in graph.edges
+            if edge.source == name and not edge.external
         )
         lines += [f"  {kind:7} {target}  ({place})" for kind, target, place in needs]
         external = sorted({edge.target for edge in graph.edges if edge.source == name and edge.external})

@@ -32,7 +32,7 @@ class IgnoreRules:
 
     def below(self, folder: str, text: str) -> IgnoreRules:
         """These rules and those of ``folder``'s own ``.gitignore``, whose content is ``text``."""
-        from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most folders have no such file
+        from pathspec import GitIgnoreSpec
 
         return IgnoreRules(folder, GitIgnoreSpec.from_lines(text.splitlines()), self)
 
@@ -51,4 +51,4 @@ class IgnoreRules:
         rules: IgnoreRules | None = self
         while rules is not None:
             yield rules
-            rules = rules._parent
+            rules = rules._parent  # noqa: SLF001 - as above

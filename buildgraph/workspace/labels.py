@@ -1,10 +1,10 @@
 """Labels and patterns: how people name targets.
 
-    //folder:name      one target; //a/b is short for //a/b:b
-    :name  name  a/b   relative to the folder one stands in
-    //a/...            every target at or below a
-    //a:all            every target in a
-    -//x               leave out what x matches (after a pattern that includes it)
+//folder:name      one target; //a/b is short for //a/b:b
+:name  name  a/b   relative to the folder one stands in
+//a/...            every target at or below a
+//a:all            every target in a
+-//x               leave out what x matches (after a pattern that includes it)
 """
 
 from __future__ import annotations

@@ -118,7 +118,11 @@ def _parse(name: str, number: int, line: str) -> Locked:
     except (ValueError, RecursionError) as error:
         conflict = line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||"))
         what = "a merge conflict" if conflict else f"not a package line: {error}"
-        hint = "keep the lines of both sides and delete the markers" if conflict else "`bg lock` writes it anew after the line is gone"
+        hint = (
+            "keep the lines of both sides and delete the markers"
+            if conflict
+            else "`bg lock` writes it anew after the line is gone"
+        )
         raise LockError(what, where=Place(name, number, 1, min(len(line), 80), line), hint=hint) from error
 
 

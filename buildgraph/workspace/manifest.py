@@ -5,10 +5,10 @@ The keys and their meaning are listed in docs/manual.md; ``KEYS`` is what the re
 
 from __future__ import annotations
 
-import os
 import posixpath
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
@@ -119,39 +119,33 @@ class _Reader:
         if isinstance(tree, Scalar) and tree.plain and tree.text in {"", "~", "null"}:
             return Manifest(root)
         top = self.mapping(tree, "the manifest", KEYS)
-        manifest = Manifest(root)
-        for key, node in top.items.items():
-            manifest = self._with(manifest, key, node)
-        return manifest
+        values: dict[str, Any] = {key.replace("-", "_"): self._value(key, node) for key, node in top.items.items()}
+        return Manifest(root, **values)
 
-    def _with(self, manifest: Manifest, key: str, node: Node) -> Manifest:
+    def _value(self, key: str, node: Node) -> object:  # noqa: PLR0911 - one return for each kind of key
         match key:
-            case "recipes" | "out" | "cache":
-                folder = self.text(node, key) if os.path.isabs(self._raw(node)) and key != "recipes" else self.folder(node, key)
-                return replace(manifest, **{key: folder})
+            case "out" | "cache":
+                text = self.text(node, key)
+                return text if text.startswith("/") else self.folder(node, key)
+            case "recipes":
+                return self.folder(node, key)
             case "pipelines":
-                return replace(manifest, pipelines=tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key)))
+                return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
             case "architectures" | "repositories" | "keyring":
-                return replace(manifest, **{key: tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))})
+                return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors":
                 pairs = self.mapping(node, key).items.items()
-                return replace(
-                    manifest, mirrors=tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
-                )
-            case "network":
-                return replace(manifest, network=self.choice(node, key, NETWORK_MODES))
-            case "source-date-epoch":
-                return replace(manifest, source_date_epoch=self.number(node, key))
-            case "jobs":
-                return replace(manifest, jobs=self.number(node, key))
-            case "memory":
-                return replace(manifest, memory=self.size(node, key))
-            case "signing-key":
-                return replace(manifest, signing_key=self.text(node, key))
+                return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
             case "targets":
-                return replace(manifest, targets=self._targets(node))
+                return self._targets(node)
+            case "network":
+                return self.choice(node, key, NETWORK_MODES)
+            case "memory":
+                return self.size(node, key)
+            case "source-date-epoch" | "jobs":
+                return self.number(node, key)
             case _:
-                return replace(manifest, **{key: self.text(node, key)})
+                return self.text(node, key)
 
     def _targets(self, node: Node) -> dict[str, TargetSettings]:
         found = {}
@@ -162,20 +156,20 @@ class _Reader:
         return found
 
     def _target(self, node: Node, label: str) -> TargetSettings:
-        settings = TargetSettings(place=f"{FILE_NAME}:{node.line}")
+        values: dict[str, Any] = {"place": f"{FILE_NAME}:{node.line}"}
         for key, value in self.mapping(node, label, TARGET_KEYS).items.items():
             match key:
                 case "sources":
-                    settings = replace(settings, sources=tuple(self.folder(item, "a source") for item in self.items(value, key)))
-                case "network":
-                    settings = replace(settings, network=self.choice(value, key, NETWORK_MODES))
-                case "root":
-                    settings = replace(settings, root=self.choice(value, key, ("true", "false")) == "true")
+                    values[key] = tuple(self.folder(item, "a source") for item in self.items(value, key))
                 case "options":
-                    settings = replace(settings, options=tuple(self.text(item, "an option") for item in self.items(value, key)))
+                    values[key] = tuple(self.text(item, "an option") for item in self.items(value, key))
+                case "network":
+                    values[key] = self.choice(value, key, NETWORK_MODES)
+                case "root":
+                    values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:
-                    settings = replace(settings, tag=self.text(value, key))
-        return settings
+                    values[key] = self.text(value, key)
+        return TargetSettings(**values)
 
     def mapping(self, node: Node, what: str, known: tuple[str, ...] | None = None) -> Mapping:
         if not isinstance(node, Mapping):
@@ -196,9 +190,6 @@ class _Reader:
         if not isinstance(node, Scalar):
             raise self.error(f"{what} must be a text", node)
         return node.text
-
-    def _raw(self, node: Node) -> str:
-        return node.text if isinstance(node, Scalar) else ""
 
     def choice(self, node: Node, what: str, options: tuple[str, ...]) -> str:
         text = self.text(node, what)

@@ -27,8 +27,8 @@ class Tree:
     """What a walk saw. Paths are relative to the workspace, with slashes.
 
     ``files``: regular files (symbolic links to files as what they point to), without ignored ones; ``folders``: each folder
-    walked with the names in it that git ignores or that are never entered; ``odd``: sockets, devices, dangling links, links to folders; ``loose``:
-    files that were named one by one.
+    walked with the names in it that git ignores or that are never entered; ``links``: the files that are symbolic links;
+    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one.
     """
 
     files: dict[str, FileStat] = field(default_factory=dict)

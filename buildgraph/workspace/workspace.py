@@ -78,8 +78,10 @@ def tops(manifest: Manifest) -> list[str]:
 
 def excluded(manifest: Manifest) -> frozenset[str]:
     """The folders that hold no inputs: the cache, the outputs, mirrors that are folders of the workspace."""
-    folders = {os.path.normpath(name) for name in (manifest.cache, manifest.out) if not os.path.isabs(name)}
-    folders |= {os.path.normpath(mirror) for _, mirror in manifest.mirrors if "://" not in mirror and not os.path.isabs(mirror)}
+    folders = {os.path.normpath(name) for name in (manifest.cache, manifest.out) if not Path(name).is_absolute()}
+    folders |= {
+        os.path.normpath(mirror) for _, mirror in manifest.mirrors if "://" not in mirror and not Path(mirror).is_absolute()
+    }
     return frozenset(folders)
 
 

@@ -4,8 +4,6 @@ Says on stderr what it does; the only line on stdout is the folder of the reposi
 error (buildgraph/errors.py).
 """
 
-# ruff: noqa: T201 - a command line prints
-
 from __future__ import annotations
 
 import argparse
@@ -125,7 +123,7 @@ def _found(store: Store, options: Options) -> Path | None:
 
 def _make(store: Store, options: Options) -> Path:
     try:
-        from tools.seed import check, debian, plan, wrap  # noqa: PLC0415 - not needed to find a seed that is made
+        from tools.seed import check, debian, plan, wrap
     except ModuleNotFoundError as error:
         what = f"the Python package that has `{error.name}` is not installed"
         raise ToolError(
@@ -154,7 +152,7 @@ def _make(store: Store, options: Options) -> Path:
 
 def _download(store: Store, options: Options, apt: debian.Apt, arch: str, wanted: Sequence[str]) -> list[plan.Item]:
     """Plan for one architecture and have the plan's packages; plans again if the mirror has moved on since the lists."""
-    from tools.seed import debian, plan  # noqa: PLC0415 - not needed to find a seed that is made
+    from tools.seed import debian, plan
 
     while True:
         start = time.monotonic()

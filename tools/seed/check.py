@@ -40,7 +40,7 @@ def _unmet(entries: Sequence[IndexEntry]) -> Iterable[str]:
 
 
 def _rivals(entries: Sequence[IndexEntry]) -> Iterable[str]:
-    """Names that keep packages apart: apko never installs two packages that provide one name, each with a version (repo.go: disqualifyConflicts)."""
+    """Two packages that provide one name, each with a version: apko never installs both (repo.go: disqualifyConflicts)."""
     first: dict[str, IndexEntry] = {}
     for entry in entries:
         for name, version in entry.provided():
@@ -50,7 +50,7 @@ def _rivals(entries: Sequence[IndexEntry]) -> Iterable[str]:
 
 
 def _clashes(packages: Sequence[Made]) -> Iterable[str]:
-    """Files that keep packages apart: apko refuses one of two packages unless the bytes are the same (install.go: installRegularFile)."""
+    """Paths that two packages have with different bytes: apko refuses that (install.go: installRegularFile)."""
     first: dict[str, Made] = {}
     for package in packages:
         for path, content in package.files.items():

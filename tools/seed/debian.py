@@ -4,8 +4,6 @@ apt works in a state of its own below the store, so that nothing of the system i
 sources, keys and proxy settings are the system's. apt checks the lists' signatures, the lists give every package's SHA-256.
 """
 
-# ruff: noqa: S603, S607 - apt and dpkg are what PATH says, and what they are given is from apt's own lists
-
 from __future__ import annotations
 
 import hashlib

@@ -8,7 +8,7 @@ from buildgraph.errors import RepositoryError
 from tools.seed.layout import Tree, directory, file, link
 
 # Not applets of Wolfi's, or such as must not shadow the real thing: binutils' ar, a machine's init.
-_NO_APPLETS = frozenset("busybox ar rpm rpm2cpio dpkg dpkg-deb init linuxrc run-init".split())
+_NO_APPLETS = frozenset({"busybox", "ar", "rpm", "rpm2cpio", "dpkg", "dpkg-deb", "init", "linuxrc", "run-init"})
 
 
 def applets(binary: bytes) -> list[str]:
@@ -64,7 +64,9 @@ def _ninja(tree: Tree) -> None:
 
 def _baselayout(tree: Tree) -> None:
     """Wolfi's folders and links; the accounts are root and nobody."""
-    for path in "dev etc home opt proc run sys usr/bin usr/lib usr/local/bin usr/local/lib var/empty var/log".split():
+    for path in ("dev", "etc", "home", "opt", "proc", "run", "sys", "usr/bin", "usr/lib", "usr/local/bin", "usr/local/lib"):
+        tree[path] = directory()
+    for path in ("var/empty", "var/log"):
         tree[path] = directory()
     tree["root"] = directory(0o700)
     tree["tmp"] = tree["var/tmp"] = directory(0o1777)

@@ -4,7 +4,7 @@ In Wolfi /bin, /sbin and /usr/sbin are links to /usr/bin, and /lib, /lib64 and /
 packages still name the old places. ``usr/lib/<triplet>`` stays: Debian's compiler, loader and pkgconf look there.
 """
 
-# ruff: noqa: S603, S607 - apt and dpkg are what PATH says, and what they are given is from apt's own lists
+# ruff: noqa: SIM905 - dpkg-deb is what PATH says; a table of words
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ MOVES = (
 )
 
 LEFT_OUT = tuple(
-    "usr/share/doc usr/share/doc-base usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug usr/share/menu"
-    " usr/share/bash-completion usr/share/zsh usr/share/fish usr/share/gdb usr/share/applications usr/share/icons"
+    "usr/share/doc usr/share/doc-base usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug"
+    " usr/share/menu usr/share/bash-completion usr/share/zsh usr/share/fish usr/share/gdb usr/share/applications usr/share/icons"
     " usr/share/pixmaps usr/share/initramfs-tools usr/share/apport usr/share/apparmor usr/share/polkit-1 usr/share/readline"
     " usr/share/emacs usr/share/vim usr/share/debhelper usr/share/debianutils usr/lib/systemd usr/lib/tmpfiles.d usr/lib/mime"
     " usr/lib/sysusers.d usr/lib/udev usr/lib/init etc/apparmor.d etc/apt etc/bash_completion.d etc/cron.daily etc/cron.weekly"
@@ -211,16 +211,11 @@ def select(tree: Tree, only: Iterable[str], leave: Iterable[str]) -> Tree:
         wanted = not only or any(fnmatchcase(path, glob) for glob in only)
         return wanted and not any(fnmatchcase(path, glob) for glob in leave)
 
-    kept = {path: entry for path, entry in tree.items() if entry.kind != "dir" and stays(path)}
-    parents = {parent for path in kept for parent in _parents(path)}
-    for path, entry in tree.items():
-        if entry.kind == "dir" and (path in parents or (not only and stays(path) and not _held_something(tree, path))):
-            kept[path] = entry
-    return kept
-
-
-def _held_something(tree: Tree, folder: str) -> bool:
-    return any(path.startswith(folder + "/") for path in tree)
+    kept = {path for path, entry in tree.items() if entry.kind != "dir" and stays(path)}
+    used = {parent for path in tree for parent in _parents(path)}
+    empty = {path for path, entry in tree.items() if entry.kind == "dir" and path not in used and not only and stays(path)}
+    kept |= empty | {parent for path in kept | empty for parent in _parents(path)}
+    return {path: entry for path, entry in tree.items() if path in kept}
 
 
 def _parents(path: str) -> Iterable[str]:

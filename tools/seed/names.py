@@ -32,7 +32,7 @@ class Recipe:
     alone: bool = False
 
 
-def _of(  # noqa: PLR0913 - a table's columns
+def _of(
     debs: str, *, provides: str = "", depends: str = "", drop: str = "", only: str = "", leave: str = "", alone: bool = False
 ) -> Recipe:
     """A line of the table: every column is words with blanks between."""
@@ -249,13 +249,13 @@ DROPPED = frozenset(
 
 SMALL = (
     "wolfi-base wolfi-baselayout busybox bash glibc glibc-iconv posix-libc-utils libgcc libstdc++ libgomp libatomic tzdata"
-    " ca-certificates-bundle build-base scanelf patch wget zlib zlib-dev python-3.11 curl man-db sed grep gawk diffutils file"
+    " ca-certificates-bundle build-base scanelf patch wget zlib zlib-dev python-3.11 curl jq man-db sed grep gawk diffutils file"
 ).split()
 
 TOOLCHAIN = [
     *SMALL,
     *(
-        "autoconf automake libtool m4 bison flex flex-dev gettext cmake ninja meson git jq perl perl-dev zstd sqlite"
+        "autoconf automake libtool m4 bison flex flex-dev gettext cmake ninja meson git perl perl-dev zstd sqlite"
         " openssl openssl-dev curl-dev bzip2-dev xz-dev libffi-dev sqlite-dev readline-dev ncurses-dev expat-dev libxml2-dev"
         " libpng-dev gmp-dev pcre2-dev zstd-dev texinfo python-3.11-dev py3-pip py3-setuptools py3-wheel py3-build py3-installer"
     ).split(),

@@ -33,7 +33,7 @@ class Item:
 
 
 def apk_version(debian: str) -> str:
-    """apk's form of a Debian version; the epoch and words of upstream's part are left out."""
+    """A Debian version in apk's form; the epoch and words of upstream's part are left out."""
     upstream, _, revision = debian.rpartition(":")[2].rpartition("-")
     if not upstream:
         upstream, revision = revision, ""
@@ -55,11 +55,8 @@ class Planner:
         self._arch = arch
         triplet = TRIPLETS[arch].replace("_", "-")
         self._recipes = {name: _with_debs(recipe, triplet) for name, recipe in RECIPES.items()}
-        absent = {
-            name: missing for name, recipe in self._recipes.items() if (missing := [d for d in recipe.debs if not self._there(d)])
-        }
-        self._missing = absent
-        self._absent = {n for n, r in self._recipes.items() if r.debs and not any(self._present(d) for d in r.debs)}
+        self._missing = {name: [deb for deb in recipe.debs if not self._may_do(deb)] for name, recipe in self._recipes.items()}
+        self._absent = {name for name, recipe in self._recipes.items() if recipe.debs and not any(map(self._counts, recipe.debs))}
         self._owners: dict[str, str] = {}
         for name, recipe in self._recipes.items():
             for deb in recipe.debs:
@@ -68,8 +65,11 @@ class Planner:
     def _present(self, deb: str) -> bool:
         return deb.removesuffix("?") in self._lists
 
-    def _there(self, deb: str) -> bool:
+    def _may_do(self, deb: str) -> bool:
         return deb.endswith("?") or deb in self._lists
+
+    def _counts(self, deb: str) -> bool:
+        return not deb.endswith("?") or self._present(deb)
 
     def closure(self, wanted: Iterable[str]) -> list[Item]:
         """The wanted apks and all that they depend on, sorted by name.
@@ -84,7 +84,7 @@ class Planner:
             if name in items:
                 continue
             recipe = self._recipes.get(name) or Recipe((name,))
-            missing.update(self._missing.get(name, ()))
+            missing.update(self._missing.get(name, []))
             debs = tuple(self._lists[deb.removesuffix("?")] for deb in recipe.debs if self._present(deb))
             items[name] = item = self._item(name, recipe, debs)
             todo += item.depends

@@ -46,7 +46,7 @@ class Key:
 
 def signing_key(folder: Path, say: Say) -> Key:
     """The key in ``folder``, made if there is none; raises OutputError if it cannot be written."""
-    from buildgraph.apk.signing import generate_key, public_key  # noqa: PLC0415 - cryptography is slow to load
+    from buildgraph.apk.signing import generate_key, public_key
 
     private, public = folder / f"{KEY_NAME}.rsa", folder / f"{KEY_NAME}.rsa.pub"
     if not private.exists():
@@ -165,8 +165,8 @@ def _is_linked(folder: Path, packages: Mapping[Item, Wrapped]) -> bool:
 
 
 def _fill(folder: Path, set_name: str, packages: Mapping[Item, Wrapped], key: Key) -> None:
-    from buildgraph.apk.index import index_archive  # noqa: PLC0415
-    from buildgraph.apk.signing import sign_index  # noqa: PLC0415 - cryptography is slow to load
+    from buildgraph.apk.index import index_archive
+    from buildgraph.apk.signing import sign_index
 
     arches = sorted({item.arch for item in packages})
     described = []

@@ -1,0 +1,5 @@
+"""`python -m buildgraph`."""
+
+from buildgraph.cli.main import entry
+
+entry()
