@@ -80,7 +80,7 @@ class ActionLocks:
                         waited = True
                         on_wait()
                     if cancelled():
-                        raise Interrupted("stopped while another build ran the same action")
+                        raise Interrupted("stopped while another build ran the same action")  # noqa: TRY301 - waits no longer
                     time.sleep(pause)
                     pause = min(pause * 1.5, _LONGEST_PAUSE)
                 if _is_named(descriptor, path):

@@ -151,7 +151,7 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
         for name in done:
             label = session.nodes.described[name].target.label
             record = result.records[name]
-            row: dict[str, Any] = {"target": nodes[name].label, "node": name, "outcome": result.outcomes[name]}
+            row: dict[str, Any] = {"target": nodes[name].label, "node": name}
             if nodes[name].kind == "image":
                 present += export.export_image(record, out, label.folder, label.name, session.cas)
                 row |= {"path": str(export.image_folder(out, label.folder, label.name)), "digest": _image_digest(record, session)}
@@ -182,8 +182,9 @@ def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namesp
     if options.json:
         counts = {name: result.count(name) for name in ("ran", "spared", "shared", "hit", "failed", "skipped")}
         failures = [{"node": name, "error": error.render(), "exit_code": error.exit_code} for name, error in result.failures]
-        shown = [{**row, "outcome": result.outcomes.get(row["node"], row["outcome"])} for row in rows]
-        return views.to_json({"actions": counts["ran"], "counts": counts, "targets": shown, "failures": failures}) + "\n"
+        nodes = {name: {"outcome": how, "reasons": list(result.reasons.get(name, ()))} for name, how in result.outcomes.items()}
+        answer = {"actions": counts["ran"], "counts": counts, "targets": rows, "nodes": nodes, "failures": failures}
+        return views.to_json(answer) + "\n"
     cells: list[tuple[str, ...]] = []
     for row in rows:
         if "digest" in row:

@@ -74,11 +74,12 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Result:
-    """How a run ended: each settled node's outcome, the records, and the failures in the order they came."""
+    """How a run ended: outcomes, records, why actions ran, and the failures in the order they came."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     failures: list[tuple[str, BgError]] = field(default_factory=list)
+    reasons: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def count(self, *outcomes: Outcome) -> int:
         """How many nodes ended so."""
@@ -174,7 +175,8 @@ class _Run:
             self.states[name] = State.RUNNING
             self.running += 1
             action = self.actions[name]
-            self.listener(Started(name, self.runner.reasons(name, action)))
+            self.result.reasons[name] = self.runner.reasons(name, action)
+            self.listener(Started(name, self.result.reasons[name]))
             workers.submit(self._work, name, action)
 
     def _work(self, name: str, action: Action) -> None:

@@ -21,6 +21,8 @@ LoadInclude: TypeAlias = Callable[[str, str], Source | None]
 _MAX_INCLUDES = 20
 _CERTIFICATE_NAME = re.compile(r"[a-zA-Z0-9_-]+[a-zA-Z0-9_.-]*")
 _LISTS = ("keyring", "runtime_keyring", "build_repositories", "runtime_repositories", "repositories", "packages")
+# Mappings that are merged key by key; an `entrypoint`, `layering` or `certificates` is taken whole.
+_MERGED_INSIDE = frozenset({"contents", "accounts", "environment", "annotations"})
 _REMOTE = re.compile(r"https?://")
 
 
@@ -57,7 +59,7 @@ def merged_apko(tree: Mapping, path: str, text: str, *, load_include: LoadInclud
     for source in sources:
         assert isinstance(source.tree, Mapping)
         merged = _merge(merged, source.tree)
-    return merged
+    return _with(merged, {"include": None})
 
 
 def boxed_apko(merged: Mapping, *, keyring: tuple[str, ...] = (), fallback_repositories: tuple[str, ...] = ()) -> Mapping:
@@ -107,23 +109,26 @@ def _chain(source: Source, load_include: LoadInclude) -> tuple[list[Source], lis
 
 def _merge(included: Mapping, own: Mapping) -> Mapping:
     """apko's MergeInto: lists are concatenated, included ones first; for all else the including file wins."""
-    out = Mapping(dict(included.items), {}, own.line, own.column)
+    # MergeInto leaves `vcs-url` of an included file behind.
+    out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, {}, own.line, own.column)
     for key, value in own.items.items():
         known = out.items.get(key)
-        if isinstance(value, Scalar) and value.is_null:
+        if _is_zero(value) or (key == "archs" and not texts_of(value)):
             continue
-        if known is None or key in {"entrypoint", "archs", "layering", "certificates"} or isinstance(value, Scalar):
-            if not (isinstance(value, Scalar) and not value.text):
-                out.items[key] = value
-        elif isinstance(value, Sequence) and isinstance(known, Sequence):
+        if isinstance(value, Sequence) and isinstance(known, Sequence) and key != "archs":
             out.items[key] = Sequence([*known.items, *value.items])
-        elif isinstance(value, Mapping) and isinstance(known, Mapping):
+        elif isinstance(value, Mapping) and isinstance(known, Mapping) and key in _MERGED_INSIDE:
             out.items[key] = _merge_inner(key, known, value)
-    # MergeInto leaves these two of an included file behind.
-    for key in ("include", "vcs-url"):
-        if key not in own.items:
-            out.items.pop(key, None)
+        else:
+            out.items[key] = value
     return out
+
+
+def _is_zero(node: Node, *, outer: bool = True) -> bool:
+    """Whether Go takes a value for one that is not given: an empty text, or a struct of such (`entrypoint: {type: ""}`)."""
+    if isinstance(node, Scalar):
+        return not text_of(node)
+    return outer and isinstance(node, Mapping) and all(_is_zero(value, outer=False) for value in node.items.values())
 
 
 def _merge_inner(key: str, included: Mapping, own: Mapping) -> Mapping:
@@ -143,7 +148,7 @@ def _first(sources: list[Source], key: str) -> tuple[Source, Node] | None:
     """The value of a key that the outermost file with a value decides."""
     for source in reversed(sources):
         node = child(source.tree, key)
-        if node is not None and not (isinstance(node, Scalar) and not text_of(node)) and getattr(node, "items", True):
+        if node is not None and not _is_zero(node) and not (isinstance(node, Sequence) and not texts_of(node)):
             return source, node
     return None
 

@@ -1,0 +1,95 @@
+"""Workspaces in which the real melange and apko build, by bg as a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildgraph.execute.tools import Toolbox
+from tests.e2e.workspace import MANIFEST, Workspace, make_workspace
+
+
+@pytest.fixture(scope="session")
+def tools_on_path(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH with the real tools."""
+    folder = tmp_path_factory.mktemp("tools")
+    for name in ("melange", "apko", "bwrap"):
+        (folder / name).symlink_to(getattr(toolbox, name))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_example(tmp_path_factory: pytest.TempPathFactory, tools_on_path: Path, seed: Path) -> Workspace:
+    """The example repository with everything built once. Tests copy it: they must not change it."""
+    folder = tmp_path_factory.mktemp("example")
+    workspace = make_workspace(folder / "ws", folder / "home", tools_on_path, seed)
+    workspace.build("//...")
+    return workspace
+
+
+@pytest.fixture
+def example(built_example: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the built example that a test may change: recipes, lock and cache (blobs as hard links)."""
+    root = tmp_path / "ws"
+    for name in ("recipes", "buildgraph.yaml", "buildgraph.lock", "cache"):
+        source = built_example.root / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, copy_function=_copy_or_link)
+        else:
+            root.mkdir(exist_ok=True)
+            shutil.copy2(source, root / name)
+    home = tmp_path / "home"
+    shutil.copytree(built_example.home / ".config", home / ".config")
+    copy = Workspace(root, home, built_example.tools)
+    # A first run settles what belongs to the path of a workspace: its state and its latest results.
+    settled = copy.build("//...")
+    assert settled.ran == set()
+    return copy
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, tools_on_path: Path, seed: Path) -> Workspace:
+    """The example repository with nothing built."""
+    return make_workspace(tmp_path / "ws", tmp_path / "home", tools_on_path, seed)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, tools_on_path: Path, seed: Path) -> Workspace:
+    """A workspace with a manifest that points to the seed, and no recipe."""
+    root, home = tmp_path / "ws", tmp_path / "home"
+    root.mkdir()
+    home.mkdir()
+    (root / "buildgraph.yaml").write_text(MANIFEST.format(seed=seed) + "repositories: [https://packages.wolfi.dev/os]\n"
+                                          "keyring: [https://packages.wolfi.dev/os/wolfi-signing.rsa.pub]\n")
+    (root / "recipes").mkdir()
+    return Workspace(root, home, tools_on_path)
+
+
+def _copy_or_link(source: str, target: str) -> str:
+    if "/blobs/" in source:
+        os.link(source, target)
+        return target
+    return shutil.copy2(source, target)
+
+
+@pytest.fixture
+def in_background() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts programs that must not outlive the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(command: list[str], **how: Any) -> subprocess.Popen[str]:
+        child = subprocess.Popen(command, text=True, **how)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
