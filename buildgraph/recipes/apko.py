@@ -57,8 +57,8 @@ def merged_apko(tree: Mapping, path: str, text: str, *, load_include: LoadInclud
     sources, _ = _chain(Source(path, tree, text), load_include)
     merged = Mapping()
     for source in sources:
-        assert isinstance(source.tree, Mapping)
-        merged = _merge(merged, source.tree)
+        if isinstance(source.tree, Mapping):
+            merged = _merge(merged, source.tree)
     return _with(merged, {"include": None})
 
 
@@ -84,7 +84,7 @@ def boxed_apko(merged: Mapping, *, keyring: tuple[str, ...] = (), fallback_repos
 
 
 def _chain(source: Source, load_include: LoadInclude) -> tuple[list[Source], list[Written]]:
-    """All files, the innermost include first, which is the order of concatenated lists; and the include lines, outermost first."""
+    """All files, innermost include first, which is the order of concatenated lists; and the include lines, outermost first."""
     sources: list[Source] = []
     includes: list[Written] = []
     while True:
@@ -113,7 +113,7 @@ def _merge(included: Mapping, own: Mapping) -> Mapping:
     out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, {}, own.line, own.column)
     for key, value in own.items.items():
         known = out.items.get(key)
-        if _is_zero(value) or (key == "archs" and not texts_of(value)):
+        if _is_zero(value, outer=key == "entrypoint") or (key == "archs" and not texts_of(value)):
             continue
         if isinstance(value, Sequence) and isinstance(known, Sequence) and key != "archs":
             out.items[key] = Sequence([*known.items, *value.items])
@@ -124,7 +124,7 @@ def _merge(included: Mapping, own: Mapping) -> Mapping:
     return out
 
 
-def _is_zero(node: Node, *, outer: bool = True) -> bool:
+def _is_zero(node: Node, *, outer: bool) -> bool:
     """Whether Go takes a value for one that is not given: an empty text, or a struct of such (`entrypoint: {type: ""}`)."""
     if isinstance(node, Scalar):
         return not text_of(node)
@@ -148,8 +148,9 @@ def _first(sources: list[Source], key: str) -> tuple[Source, Node] | None:
     """The value of a key that the outermost file with a value decides."""
     for source in reversed(sources):
         node = child(source.tree, key)
-        if node is not None and not _is_zero(node) and not (isinstance(node, Sequence) and not texts_of(node)):
-            return source, node
+        if node is None or _is_zero(node, outer=key == "entrypoint") or (isinstance(node, Sequence) and not texts_of(node)):
+            continue
+        return source, node
     return None
 
 
@@ -165,12 +166,10 @@ def _written(sources: list[Source], key: str) -> tuple[Written, ...]:
 
 def _files(sources: list[Source]) -> tuple[Written, ...]:
     """``baseimage`` names the only files of the workspace that apko reads; ``paths[].source`` is a path inside the image."""
-    found = _first([Source(s.path, node, s.text) for s in sources if (node := child(s.tree, "contents"))], "baseimage")
-    if found is None:
-        return ()
-    source, node = found
+    contents = [Source(source.path, node, source.text) for source in sources if (node := child(source.tree, "contents"))]
+    source, node = _first(contents, "baseimage") or (Source("", Mapping(), ""), Mapping())
     files = [child(node, key) for key in ("image", "apkindex")]
-    return tuple(Written(file.text, source.path, file.line, file.column) for file in files if isinstance(file, Scalar) and text_of(file))
+    return tuple(Written(x.text, source.path, x.line, x.column) for x in files if isinstance(x, Scalar) and text_of(x))
 
 
 def _validate(sources: list[Source]) -> None:

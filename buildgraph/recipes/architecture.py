@@ -38,7 +38,7 @@ def to_oci(name: str) -> str:
 
 
 def variables(architecture: str) -> dict[str, str]:
-    """The variables that melange defines for an architecture (pkg/build/pipeline.go, NewSubstitutionMap; glibc is the default)."""
+    """The variables that melange defines for an architecture (pkg/build/pipeline.go, NewSubstitutionMap), with glibc."""
     apk = to_apk(architecture)
     gnu = _TRIPLETS.get(apk, f"{apk}-unknown-linux-{{}}")
     rust = _RUST_TRIPLETS.get(apk, f"{apk}-unknown-linux-{{}}")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
+from buildgraph.recipes.schema import IMAGE
 from buildgraph.recipes.yamltext import Mapping, Node
 
 Kind: TypeAlias = Literal["melange", "apko"]
 
 # A top-level key can only stand at the start of a line (also quoted, after `{`, a byte order mark or `--- `).
-_LIKELY = re.compile(rb"""^(?:\xef\xbb\xbf)?(?:---[ \t]+|[ \t]*[{,?][ \t]*|[ \t]+)?["']?(?:package|contents|include)["']?[ \t]*:""", re.MULTILINE)
+_LIKELY = re.compile(
+    rb"""^(?:\xef\xbb\xbf)?(?:---[ \t]+|[ \t]*[{,?][ \t]*|[ \t]+)?["']?(?:package|contents|include)["']?[ \t]*:""",
+    re.MULTILINE,
+)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # Keys of a melange recipe beside `package`; other formats (a Helm chart, a Flutter project) use the word `package` too.
 _BESIDE_PACKAGE = ("pipeline", "environment", "subpackages", "update", "test", "vars", "data")
+
+
+_IMAGE_KEYS = IMAGE.fields.keys()
 
 
 def may_be_recipe(data: bytes) -> bool:
@@ -38,9 +45,3 @@ def recipe_kind(tree: Node) -> Kind | None:
     if package is None and "include" in tree.items and tree.items.keys() <= _IMAGE_KEYS:
         return "apko"
     return None
-
-
-_IMAGE_KEYS = frozenset({
-    "contents", "entrypoint", "cmd", "stop-signal", "work-dir", "accounts", "archs", "environment", "paths", "vcs-url",
-    "annotations", "include", "volumes", "layering", "certificates",
-})

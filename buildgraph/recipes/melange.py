@@ -1,4 +1,4 @@
-"""melange recipes: YAML tree to values, as melange reads them (pkg/config/config.go, ParseConfiguration), and their boxed form."""
+"""melange recipes: YAML tree to values as melange reads them (pkg/config/config.go, ParseConfiguration); their boxed form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buildgraph.errors import RecipeError, did_you_mean
+from buildgraph.errors import Place, RecipeError, did_you_mean
 from buildgraph.recipes import architecture, schema, yamltext
 from buildgraph.recipes.compile import Compiler, FindPipeline
 from buildgraph.recipes.pipelines import child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
@@ -65,7 +65,7 @@ class _Reader:
             own_scope = self._subpackage_scope(declared, node, scope)
             compiler.compile(steps_of(node.items.get("pipeline"), self.source, own_replace), own_scope, made=declared.made)
         contents = child(self.tree, "environment", "contents")
-        capabilities = self.tree.items.get("capabilities")
+        capabilities, options = self.tree.items.get("capabilities"), self.tree.items.get("options")
         return MelangeRecipe(
             path=self.source.path,
             name=self.name,
@@ -89,7 +89,7 @@ class _Reader:
             capabilities_added=tuple(item.text for item in texts_of(child(capabilities, "add"))),
             capabilities_dropped=tuple(item.text for item in texts_of(child(capabilities, "drop"))),
             resources=_resources(package),
-            options=tuple(sorted(map_node.items) if isinstance(map_node := self.tree.items.get("options"), Mapping) else ()),
+            options=tuple(sorted(options.items) if isinstance(options, Mapping) else ()),
         )
 
     def _package(self) -> Mapping:
@@ -149,8 +149,7 @@ class _Reader:
             name = own(text_of(node.items.get("name")))
             self._check_name(name, node)
             if name in names:
-                what = f"the package `{name}` is made twice" if name != self.name else f"a subpackage is named `{name}`, as its package"
-                raise RecipeError(what, where=value_place(node, "name", self.source))
+                raise RecipeError(f"the package `{name}` is made twice", where=value_place(node, "name", self.source))
             names.add(name)
             own_description = own(text_of(node.items.get("description")))
             condition = own(text_of(node.items.get("if")))
@@ -161,7 +160,8 @@ class _Reader:
 
     def _expanded(self, replace: Replace, variables: dict[str, str]) -> Iterator[tuple[Mapping, Replace]]:
         """Subpackages with their ranges expanded, keys sorted (config.go, replaceSubpackages)."""
-        ranges = {text_of(data.items.get("name")): map_of(data.items.get("items")) for data in mappings_of(self.tree.items.get("data"))}
+        data = mappings_of(self.tree.items.get("data"))
+        ranges = {text_of(given.items.get("name")): map_of(given.items.get("items")) for given in data}
         for node in mappings_of(self.tree.items.get("subpackages")):
             wanted = text_of(node.items.get("range"))
             if not wanted:
@@ -169,7 +169,8 @@ class _Reader:
                 continue
             if wanted not in ranges:
                 where = value_place(node, "range", self.source)
-                raise RecipeError(f"the range `{wanted}` is not defined in `data:`", where=where, hint=did_you_mean(wanted, ranges))
+                what = f"the range `{wanted}` is not defined in `data:`"
+                raise RecipeError(what, where=where, hint=did_you_mean(wanted, ranges))
             # Go sorts by bytes of UTF-8, which is the order of code points.
             for key, value in sorted(ranges[wanted].items()):
                 yield node, literal_replacer({**variables, "range.key": key, "range.value": value})
@@ -231,7 +232,8 @@ class _Reader:
             needs.append(Need(text, where.path, where.line, where.column, "environment"))
         for option in self.options:
             change = child(self.tree, "options", option, "environment", "contents", "packages")
-            needs += [Need(x.text, self.source.path, x.line, x.column, f"option {option}") for x in texts_of(child(change, "add"))]
+            added = texts_of(child(change, "add"))
+            needs += [Need(item.text, self.source.path, item.line, item.column, f"option {option}") for item in added]
             for removed in texts_of(child(change, "remove")):
                 needs = _without(needs, removed.text)
         return needs
@@ -254,7 +256,8 @@ class _Reader:
         for key, value in own.items():
             if "${{" in value:
                 # melange resolves variables in the random order of a Go map, starting from nothing.
-                where = value_place(node, key[5:], self.source) if isinstance(node := self.tree.items.get("vars"), Mapping) else None
+                node = self.tree.items.get("vars")
+                where = value_place(node, key[5:], self.source) if isinstance(node, Mapping) else None
                 raise RecipeError(f"the variable `{key}` refers to other variables, which melange does not support", where=where)
         variables |= own
         self._transform(variables)
@@ -304,7 +307,7 @@ class _Reader:
             where = value_place(node, key, self.source, error.name) if isinstance(node, Mapping) else None
             raise RecipeError(error.what, where=where, hint=did_you_mean(error.name, variables)) from None
 
-    def _at(self, node: Node) -> yamltext.Place:
+    def _at(self, node: Node) -> Place:
         return yamltext.place(node, self.source.path, self.source.text)
 
 
@@ -344,7 +347,7 @@ def normalise(tree: Mapping) -> Mapping:
 
 
 def boxed_melange(tree: Mapping) -> Mapping:
-    """The normalised recipe as it lies in the box: the box's repository is the only one, and nothing is verified twice."""
+    """The normalised recipe as it lies in the box: ``./repo`` is the only repository, and unsigned, so there is no keyring."""
     tree = normalise(tree)
     environment = tree.items.get("environment")
     environment = environment if isinstance(environment, Mapping) else Mapping()

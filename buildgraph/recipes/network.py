@@ -48,7 +48,7 @@ _COMMANDS: tuple[tuple[str, str | None, str], ...] = (
     ("pecl|pear|luarocks|opam|apk|apt|apt-get|dnf|helm|docker|podman|nerdctl|raco|julia|conda|mamba|micromamba",
      "install|add|update|upgrade|download|fetch|pull|build|dep|dependency|repo|create|pkg", ""),
     ("cpan|cpanm|cpm", None, ""),
-    (r"mvn|mvnw|mvnd|gradle|gradlew|sbt|lein|clojure|clj|mill|bazel|bazelisk|ant\s+resolve", None, "--offline|-o|--help|--version"),
+    ("mvn|mvnw|mvnd|gradle|gradlew|sbt|lein|clojure|clj|mill|bazel|bazelisk", None, "--offline|-o|--help|--version"),
     ("stack", "build|install|setup|update|exec|test", ""),
     ("cabal", "build|install|update|get|fetch|v2-build|v2-install", "--offline"),
     ("mix|rebar3", r"deps\.get|local\.hex|local\.rebar|get-deps|compile|escriptize|as|release|do", ""),
@@ -67,7 +67,8 @@ def _pattern(command: str, subcommands: str | None) -> str:
 
 _KNOWN = [(re.compile(_pattern(command, subcommands)), re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None)
           for command, subcommands, offline in _COMMANDS]  # fmt: skip
-_WORDS = re.compile(r"(?<![\w.-])(?:" + "|".join(command.replace(r"\s+", " ").split(" ")[0] for command, _, _ in _COMMANDS) + r")(?![\w])")
+_FIRST_WORDS = "|".join(command.replace(r"\s+", " ").split(" ")[0] for command, _, _ in _COMMANDS)
+_WORDS = re.compile(rf"(?<![\w.-])(?:{_FIRST_WORDS})(?![\w])")
 # Where a shell expects a command: at the start, after an operator or a keyword, behind assignments and a folder.
 _START = re.compile(
     r"(?:^|[;&|({`!]|\b(?:then|do|else|elif|if|while|until|exec|time|command|xargs|env|eval|sudo|retry|timeout\s+\S+)\s)\s*"

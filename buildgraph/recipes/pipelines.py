@@ -164,7 +164,7 @@ def _table() -> dict[str, dict[str, Any]]:
     return table
 
 
-def _node(data: Any) -> Node:  # noqa: ANN401 - any JSON value
+def _node(data: Any) -> Node:
     if isinstance(data, dict):
         return Mapping({key: _node(value) for key, value in data.items()})
     if isinstance(data, list):

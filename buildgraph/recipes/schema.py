@@ -80,15 +80,7 @@ class _Checker:
             if not node.is_null:
                 self.scalar(node, shape, key)
         elif isinstance(node, Sequence):
-            if not isinstance(shape, ListOf):
-                raise self.mismatch(node, shape, key)
-            if shape.item is TEXT:
-                for item in node.items:
-                    if not isinstance(item, Scalar):
-                        raise self.mismatch(item, shape, key, found=f"a list with {yamltext.describe(item)} in it")
-            else:
-                for item in node.items:
-                    self.check(item, shape.item, key)
+            self.sequence(node, shape, key)
         elif isinstance(shape, Struct):
             self.struct(node, shape)
         elif isinstance(shape, MapOf):
@@ -96,6 +88,15 @@ class _Checker:
                 self.check(value, shape.value, name)
         else:
             raise self.mismatch(node, shape, key)
+
+    def sequence(self, node: Sequence, shape: Shape, key: str) -> None:
+        if not isinstance(shape, ListOf):
+            raise self.mismatch(node, shape, key)
+        for item in node.items:
+            if shape.item is not TEXT:
+                self.check(item, shape.item, key)
+            elif not isinstance(item, Scalar):
+                raise self.mismatch(item, shape, key, found=f"a list with {yamltext.describe(item)} in it")
 
     def struct(self, node: Mapping, shape: Struct) -> None:
         for name, value in node.items.items():
@@ -157,53 +158,71 @@ def number(node: Node | None) -> int:
     return sign * int(digits, 8 if octal else 10)
 
 
-# apko: pkg/build/types/types.go
+# What apko reads, by its pkg/build/types/types.go.
 
-_ACCOUNTS = Struct("`accounts`", {
-    "run-as": TEXT,
-    "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT, "gid": UINT})),
-    "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT, "members": TEXTS})),
-})
-_CONTENTS = Struct("`contents`", {
-    **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
-    "runtime_keyring": ListOf(Struct("a runtime key", texts("name", "content"))),
-    "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
-})
+_ACCOUNTS = Struct(
+    "`accounts`",
+    {
+        "run-as": TEXT,
+        "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT, "gid": UINT})),
+        "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT, "members": TEXTS})),
+    },
+)
+_CONTENTS = Struct(
+    "`contents`",
+    {
+        **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
+        "runtime_keyring": ListOf(Struct("a runtime key", texts("name", "content"))),
+        "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
+    },
+)
 _PATH = Struct("a path", {**texts("path", "type", "source"), "uid": UINT, "gid": UINT, "permissions": UINT, "recursive": BOOL})
-IMAGE = Struct("an apko recipe", {
-    **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
-    "contents": _CONTENTS,
-    "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
-    "accounts": _ACCOUNTS,
-    "archs": TEXTS,
-    "environment": TEXT_MAP,
-    "paths": ListOf(_PATH),
-    "annotations": TEXT_MAP,
-    "volumes": TEXTS,
-    "layering": Struct("`layering`", {"strategy": TEXT, "budget": INT}),
-    "certificates": Struct("`certificates`", {
-        "additional": ListOf(Struct("a certificate", texts("name", "content"))),
-        "providers": TEXTS,
-    }),
-})
+IMAGE = Struct(
+    "an apko recipe",
+    {
+        **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
+        "contents": _CONTENTS,
+        "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
+        "accounts": _ACCOUNTS,
+        "archs": TEXTS,
+        "environment": TEXT_MAP,
+        "paths": ListOf(_PATH),
+        "annotations": TEXT_MAP,
+        "volumes": TEXTS,
+        "layering": Struct("`layering`", {"strategy": TEXT, "budget": INT}),
+        "certificates": Struct(
+            "`certificates`",
+            {
+                "additional": ListOf(Struct("a certificate", texts("name", "content"))),
+                "providers": TEXTS,
+            },
+        ),
+    },
+)
 
-# melange: pkg/config/config.go
+# What melange reads, by its pkg/config/config.go.
 
 _ENVIRONMENT = Struct("`environment`", IMAGE.fields)
-PIPELINE = Struct("a pipeline step", {
-    **texts("if", "name", "uses", "runs", "label", "working-directory"),
-    "with": TEXT_MAP,
-    "inputs": MapOf(Struct("an input", {**texts("description", "default"), "required": BOOL})),
-    "needs": Struct("`needs`", {"packages": TEXTS}),
-    "assertions": Struct("`assertions`", {"required-steps": INT}),
-    "environment": TEXT_MAP,
-})
+PIPELINE = Struct(
+    "a pipeline step",
+    {
+        **texts("if", "name", "uses", "runs", "label", "working-directory"),
+        "with": TEXT_MAP,
+        "inputs": MapOf(Struct("an input", {**texts("description", "default"), "required": BOOL})),
+        "needs": Struct("`needs`", {"packages": TEXTS}),
+        "assertions": Struct("`assertions`", {"required-steps": INT}),
+        "environment": TEXT_MAP,
+    },
+)
 PIPELINE.fields["pipeline"] = ListOf(PIPELINE)
 
-_DEPENDENCIES = Struct("`dependencies`", {
-    **dict.fromkeys(("runtime", "provides", "replaces"), TEXTS),
-    **texts("provider-priority", "replaces-priority"),
-})
+_DEPENDENCIES = Struct(
+    "`dependencies`",
+    {
+        **dict.fromkeys(("runtime", "provides", "replaces"), TEXTS),
+        **texts("provider-priority", "replaces-priority"),
+    },
+)
 _RESOURCES = Struct("`resources`", texts("cpu", "cpumodel", "memory", "disk"))
 # What a package and a subpackage have in common.
 _ANY_PACKAGE: dict[str, Shape] = {
@@ -211,68 +230,118 @@ _ANY_PACKAGE: dict[str, Shape] = {
     "annotations": TEXT_MAP,
     "dependencies": _DEPENDENCIES,
     "options": Struct("`options`", dict.fromkeys(("no-provides", "no-depends", "no-commands", "no-versioned-shlib-deps"), BOOL)),
-    "scriptlets": Struct("`scriptlets`", {
-        **texts("pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade"),
-        "trigger": Struct("`trigger`", {"script": TEXT, "paths": TEXTS}),
-    }),
+    "scriptlets": Struct(
+        "`scriptlets`",
+        {
+            **texts("pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade"),
+            "trigger": Struct("`trigger`", {"script": TEXT, "paths": TEXTS}),
+        },
+    ),
     "checks": Struct("`checks`", {"disabled": TEXTS}),
     "setcap": ListOf(Struct("a capability", {"path": TEXT, "add": TEXT_MAP, "reason": TEXT})),
 }
-_PACKAGE = Struct("`package`", {
-    **_ANY_PACKAGE,
-    "version": TEXT,
-    "epoch": UINT,
-    "target-architecture": TEXTS,
-    "copyright": ListOf(Struct("a copyright", {
-        **texts("attestation", "license", "license-path", "detection-override"),
-        "paths": TEXTS,
-    })),
-    "cpe": Struct("`cpe`", texts(
-        "part", "vendor", "product", "edition", "language", "sw_edition", "target_sw", "target_hw", "other",
-    )),
-    "timeout": DURATION,
-    "resources": _RESOURCES,
-    "test-resources": _RESOURCES,
-})
+_PACKAGE = Struct(
+    "`package`",
+    {
+        **_ANY_PACKAGE,
+        "version": TEXT,
+        "epoch": UINT,
+        "target-architecture": TEXTS,
+        "copyright": ListOf(
+            Struct(
+                "a copyright",
+                {
+                    **texts("attestation", "license", "license-path", "detection-override"),
+                    "paths": TEXTS,
+                },
+            )
+        ),
+        "cpe": Struct(
+            "`cpe`",
+            texts(
+                "part",
+                "vendor",
+                "product",
+                "edition",
+                "language",
+                "sw_edition",
+                "target_sw",
+                "target_hw",
+                "other",
+            ),
+        ),
+        "timeout": DURATION,
+        "resources": _RESOURCES,
+        "test-resources": _RESOURCES,
+    },
+)
 _TEST = Struct("`test`", {"environment": _ENVIRONMENT, "pipeline": ListOf(PIPELINE)})
-_SUBPACKAGE = Struct("a subpackage", {
-    **_ANY_PACKAGE, **texts("if", "range"), "pipeline": ListOf(PIPELINE), "test": _TEST,
-})
+_SUBPACKAGE = Struct(
+    "a subpackage",
+    {
+        **_ANY_PACKAGE,
+        **texts("if", "range"),
+        "pipeline": ListOf(PIPELINE),
+        "test": _TEST,
+    },
+)
 _MONITOR = texts("strip-prefix", "strip-suffix")
 _TAG_FILTERS = texts("tag-filter-prefix", "tag-filter-contains")
-_UPDATE = Struct("`update`", {
-    **dict.fromkeys(("enabled", "manual", "require-sequential", "shared", "enable-prerelease-tags"), BOOL),
-    **texts("version-separator", "exclude-reason"),
-    "ignore-regex-patterns": TEXTS,
-    "release-monitor": Struct("`release-monitor`", {
-        **_MONITOR, **texts("version-filter-contains", "version-filter-prefix"), "identifier": INT,
-    }),
-    "github": Struct("`github`", {**_MONITOR, **_TAG_FILTERS, **texts("identifier", "tag-filter"), "use-tag": BOOL}),
-    "git": Struct("`git`", {**_MONITOR, **_TAG_FILTERS}),
-    "oci": Struct("`oci`", {**_MONITOR, **_TAG_FILTERS, "identifier": TEXT}),
-    "version_data": Struct("`version_data`", {
-        "version_format": TEXT,
-        "sources": ListOf(Struct("a source", {**texts("name", "stream", "commit_source"), "ignore": TEXTS, "use_release": BOOL})),
-    }),
-    "version-transform": ListOf(Struct("a version transform", texts("match", "replace"))),
-    "schedule": Struct("`schedule`", texts("reason", "period")),
-})
-_OPTION = Struct("an option", {
-    "vars": TEXT_MAP,
-    "environment": Struct("`environment`", {
-        "contents": Struct("`contents`", {"packages": Struct("`packages`", {"add": TEXTS, "remove": TEXTS})}),
-    }),
-})
-RECIPE = Struct("a melange recipe", {
-    "package": _PACKAGE,
-    "environment": _ENVIRONMENT,
-    "capabilities": Struct("`capabilities`", {"add": TEXTS, "drop": TEXTS}),
-    "pipeline": ListOf(PIPELINE),
-    "subpackages": ListOf(_SUBPACKAGE),
-    "data": ListOf(Struct("a range", {"name": TEXT, "items": TEXT_MAP})),
-    "update": _UPDATE,
-    "vars": TEXT_MAP,
-    "var-transforms": ListOf(Struct("a transform", texts("from", "match", "replace", "to"))),
-    "options": MapOf(_OPTION),
-    "test": _TEST,
-})
+_UPDATE = Struct(
+    "`update`",
+    {
+        **dict.fromkeys(("enabled", "manual", "require-sequential", "shared", "enable-prerelease-tags"), BOOL),
+        **texts("version-separator", "exclude-reason"),
+        "ignore-regex-patterns": TEXTS,
+        "release-monitor": Struct(
+            "`release-monitor`",
+            {
+                **_MONITOR,
+                **texts("version-filter-contains", "version-filter-prefix"),
+                "identifier": INT,
+            },
+        ),
+        "github": Struct("`github`", {**_MONITOR, **_TAG_FILTERS, **texts("identifier", "tag-filter"), "use-tag": BOOL}),
+        "git": Struct("`git`", {**_MONITOR, **_TAG_FILTERS}),
+        "oci": Struct("`oci`", {**_MONITOR, **_TAG_FILTERS, "identifier": TEXT}),
+        "version_data": Struct(
+            "`version_data`",
+            {
+                "version_format": TEXT,
+                "sources": ListOf(
+                    Struct("a source", {**texts("name", "stream", "commit_source"), "ignore": TEXTS, "use_release": BOOL})
+                ),
+            },
+        ),
+        "version-transform": ListOf(Struct("a version transform", texts("match", "replace"))),
+        "schedule": Struct("`schedule`", texts("reason", "period")),
+    },
+)
+_OPTION = Struct(
+    "an option",
+    {
+        "vars": TEXT_MAP,
+        "environment": Struct(
+            "`environment`",
+            {
+                "contents": Struct("`contents`", {"packages": Struct("`packages`", {"add": TEXTS, "remove": TEXTS})}),
+            },
+        ),
+    },
+)
+RECIPE = Struct(
+    "a melange recipe",
+    {
+        "package": _PACKAGE,
+        "environment": _ENVIRONMENT,
+        "capabilities": Struct("`capabilities`", {"add": TEXTS, "drop": TEXTS}),
+        "pipeline": ListOf(PIPELINE),
+        "subpackages": ListOf(_SUBPACKAGE),
+        "data": ListOf(Struct("a range", {"name": TEXT, "items": TEXT_MAP})),
+        "update": _UPDATE,
+        "vars": TEXT_MAP,
+        "var-transforms": ListOf(Struct("a transform", texts("from", "match", "replace", "to"))),
+        "options": MapOf(_OPTION),
+        "test": _TEST,
+    },
+)

@@ -69,7 +69,7 @@ def substitute(text: str, variables: Variables, *, quoted: bool = False) -> str:
 
 
 def evaluate(condition: str) -> bool:
-    """The value of an ``if:`` (cond/parser.go): variables that are left count as empty; ``&&`` and ``||`` bind alike, from the left."""
+    """The value of an ``if:`` (cond/parser.go): a variable that is left is empty; ``&&`` and ``||`` bind alike, from the left."""
     return _Condition(condition).value()
 
 
@@ -124,7 +124,8 @@ class _Condition:
     def _read(self) -> re.Match[str]:
         match = _TOKEN.match(self.text, self.position)
         if match is None:
-            raise SubstitutionError(f"expected a quoted text or `${{{{variable}}}}`, found `{self.text[self.position:][:20].strip()}`")
+            found = self.text[self.position :][:20].strip()
+            raise SubstitutionError(f"expected a quoted text or `${{{{variable}}}}`, found `{found}`")
         return match
 
     def _error(self, expected: str) -> SubstitutionError:
@@ -135,8 +136,9 @@ class _Condition:
 # Go's regular expressions (RE2) have no look-around and no back-references; where Python would read them, Go refuses.
 _NOT_IN_GO = re.compile(r"\\[1-9]|\(\?(?:[=!>#(]|<[=!]|P=)|[*+?}]\+")
 _NAMED_CLASSES = {
-    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\x00-\x7f", "blank": "\t ", "cntrl": "\x00-\x1f\x7f", "digit": "0-9",
-    "lower": "a-z", "punct": "!-/:-@\\[-`{-~", "space": "\t\n\v\f\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
+    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\x00-\x7f", "blank": "\t ", "cntrl": "\x00-\x1f\x7f",
+    "digit": "0-9", "lower": "a-z", "punct": "!-/:-@\\[-`{-~", "space": "\t\n\v\f\r ", "upper": "A-Z",
+    "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
 }  # fmt: skip
 _TEMPLATE = re.compile(r"\$(?:\$|(?P<bare>[A-Za-z0-9_]+)|\{(?P<braced>[A-Za-z0-9_]+)\})")
 _UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d+,\d*\})")
@@ -157,7 +159,7 @@ def transform(text: str, pattern: str, replacement: str) -> str:
         expression = re.compile(python, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise SubstitutionError(f"`{pattern}` is not a regular expression: {error}") from None
-    repeats = len(_UNBOUNDED.findall(pattern))
+    repeats = min(len(_UNBOUNDED.findall(pattern)), 100)
     steps = 2 ** min(len(text), 100) if _NESTED.search(pattern) else (len(text) + 1) ** repeats
     if steps > _MAX_STEPS:
         raise SubstitutionError(f"the regular expression `{pattern}` is too complex for a text of {len(text)} characters")

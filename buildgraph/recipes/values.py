@@ -38,7 +38,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A ``uses:``; ``path`` and ``line`` say where it is written, ``file`` is the local pipeline's file, empty for melange's own."""
+    """A ``uses:`` and where it is written; ``file`` is the local definition's path, empty for melange's own."""
 
     name: str
     path: str
@@ -178,7 +178,7 @@ def apko_from_primitive(data: list[Any]) -> ApkoRecipe:
     return ApkoRecipe(**_values(ApkoRecipe, data))
 
 
-def _primitive(value: Any) -> Any:  # noqa: ANN401 - any of the field types above
+def _primitive(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_primitive(item) for item in value]
     slots = getattr(value, "__slots__", None)

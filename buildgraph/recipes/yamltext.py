@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import yaml
 
@@ -110,7 +110,7 @@ def parse_mapping(data: bytes, path: str) -> Mapping:
 
 
 def decode(data: bytes, path: str) -> str:
-    """The text of a file, by the byte order marks that yaml.v3 knows (readerc.go), else UTF-8; RecipeError where it is neither."""
+    """The text of a file, by the byte order marks that yaml.v3 knows (readerc.go), else UTF-8; RecipeError if it is neither."""
     encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         return data.decode(encoding)
@@ -239,7 +239,7 @@ class _Composer:
         finally:
             loader.dispose()
 
-    def _document(self, loader: yaml.SafeLoader) -> Node:
+    def _document(self, loader: Any) -> Node:
         root: Node | None = None
         documents = 0
         events = yaml.events
@@ -266,17 +266,16 @@ class _Composer:
             raise RecipeError("the file is empty", where=Place(self.path))
         return root
 
-    def _check_start(self, event: yaml.DocumentStartEvent, documents: int, loader: yaml.SafeLoader) -> None:
+    def _check_start(self, event: yaml.DocumentStartEvent, documents: int, loader: Any) -> None:
         if event.version not in {None, (1, 1)}:
             self._fail("`%YAML` must be 1.1, the only version that melange and apko read", event)
         if documents > 1:
             content = loader.get_event()
-            empty = isinstance(content, yaml.ScalarEvent) and not (content.value or content.style or content.anchor or content.tag)
+            empty = isinstance(content, yaml.ScalarEvent) and not content.value and not content.style
             if not empty:
                 self._fail("a second document starts here", event, hint="melange and apko read the first one only")
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
-        mark = event.start_mark
         text = event.value
         plain = False
         if event.tag is None or event.tag == "!":
@@ -285,7 +284,7 @@ class _Composer:
                 plain = True
         elif event.tag != _STRING_TAG:
             self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
-        node = Scalar(text, plain, mark.line + 1, mark.column + 1)
+        node = Scalar(text, plain, *_position(event))
         if event.anchor is not None:
             self.anchors[event.anchor] = (node, 1)
         self._add(node, 1)
@@ -296,7 +295,7 @@ class _Composer:
             self._fail(f"nested deeper than {MAX_DEPTH} levels", event)
         if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
             self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
-        node.line, node.column = event.start_mark.line + 1, event.start_mark.column + 1
+        node.line, node.column = _position(event)
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         self.stack.append(_Open(node, event.anchor))
@@ -372,8 +371,12 @@ class _Composer:
                         target.keys[key] = source.keys[key]
 
     def _fail(self, what: str, event: yaml.Event, hint: str = "") -> NoReturn:
-        mark = event.start_mark
-        raise RecipeError(what, where=place_at(mark.line + 1, mark.column + 1, self.path, self.text), hint=hint)
+        raise RecipeError(what, where=place_at(*_position(event), self.path, self.text), hint=hint)
+
+
+def _position(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
 
 
 def _short_tag(tag: str) -> str:
