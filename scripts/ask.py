@@ -1,4 +1,7 @@
-"""Asks a server that is just starting, and prints its JSON answer: ``ask.py PID ADDRESS``; exit code 1 if it gives none."""
+"""Asks a server that is just starting and prints its JSON answer: ``ask.py PID ADDRESS``; exit code 1 if it gives none.
+
+``ask.py --gone ADDRESS`` waits until nothing listens there any more; exit code 1 if something still does.
+"""
 
 # ruff: noqa: INP001, S310, T201, TID251 - a program of its own: it reads its command line, asks 127.0.0.1 and prints
 
@@ -12,12 +15,19 @@ import urllib.error
 import urllib.request
 
 PATIENCE = 120.0  # seconds; the image may have to be unpacked first
+GRACE = 10.0  # seconds
+
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def main() -> int:
     """Runs the command line; the exit code."""
-    process, address = int(sys.argv[1]), sys.argv[2]
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    process, address = sys.argv[1:]
+    return gone(address) if process == "--gone" else ask(int(process), address)
+
+
+def ask(process: int, address: str) -> int:
+    """Prints the first answer of the server whose process is given."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
@@ -35,6 +45,19 @@ def main() -> int:
             print(f"{address}: the server has ended", file=sys.stderr)
             return 1
     print(f"{address}: no answer within {PATIENCE:.0f} s", file=sys.stderr)
+    return 1
+
+
+def gone(address: str) -> int:
+    """Waits for the end of a server."""
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end:
+        try:
+            opener.open(address, timeout=5).close()
+        except OSError:
+            return 0
+        time.sleep(0.1)
+    print(f"{address}: still answers", file=sys.stderr)
     return 1
 
 

@@ -25,10 +25,11 @@ def trimmed(node: Node) -> Any:
     """A definition as JSON, with what decides about needs only; steps that do nothing else are left out."""
     if isinstance(node, Mapping):
         items = {key: trimmed(value) for key, value in sorted(node.items.items()) if key not in LEFT_OUT}
-        if "inputs" in node.items:
-            inputs = node.items["inputs"]
-            assert isinstance(inputs, Mapping)
-            items["inputs"] = {name: trimmed(value) for name, value in sorted(inputs.items.items())}
+        for key in ("inputs", "with"):
+            # Here the keys are names that people choose.
+            free = node.items.get(key)
+            if isinstance(free, Mapping):
+                items[key] = {name: trimmed(value) for name, value in sorted(free.items.items())}
         if items.get("pipeline") == []:
             del items["pipeline"]
         return {key: value for key, value in items.items() if value is not None}

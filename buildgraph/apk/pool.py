@@ -6,7 +6,7 @@ it finds is a superset of any solution, found without a solver. It goes into the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from buildgraph.apk.index import IndexEntry
@@ -38,6 +38,10 @@ class Pool:
         """The packages that install_if ``name`` might bring in."""
         return self._conditional.get(name, [])
 
+    def conditional_on_any(self, names: Collection[str]) -> Iterator[IndexEntry]:
+        """The packages that install_if one of some names, and maybe more, might bring in."""
+        return (entry for name, entries in self._conditional.items() if name in names for entry in entries)
+
 
 @dataclass(slots=True)
 class Reach:
@@ -61,6 +65,10 @@ def reach(
     """
     found = Reach()
     pending = [(text, "") for text in requirements]
+    # What names from outside alone bring in; every other install_if is looked at when one of its names arrives.
+    for entry in pool.conditional_on_any(provided):
+        if _conditions_met(entry, found, provided):
+            pending.extend(_take(pool, entry, found, shadowed, provided))
     asked: set[str] = set()
     while pending:
         text, asker = pending.pop()
@@ -71,38 +79,28 @@ def reach(
         if requirement.negated or requirement.name in provided or requirement.name in shadowed:
             continue
         providers = pool.providers(requirement)
-        present = [entry for entry in providers if entry.name not in shadowed]
         if not providers:
             found.missing[text] = asker
-        for entry in present:
-            pending.extend(_take(pool, entry, found, provided))
-    for name in provided:
-        for entry in pool.conditional_on(name):
-            if entry.name not in shadowed and _conditions_met(entry, found, provided):
-                for text, asker in _take(pool, entry, found, provided):
-                    _merge(found, reach(pool, [text], shadowed, provided), asker)
+        for entry in providers:
+            pending.extend(_take(pool, entry, found, shadowed, provided))
     return found
 
 
-def _take(pool: Pool, first: IndexEntry, found: Reach, provided: frozenset[str]) -> list[tuple[str, str]]:
+def _take(
+    pool: Pool, first: IndexEntry, found: Reach, shadowed: frozenset[str], provided: frozenset[str]
+) -> list[tuple[str, str]]:
     """Adds a package and all that install_if brings in with it; returns what they depend on, each with its asker."""
     waiting = [first]
     depends: list[tuple[str, str]] = []
     while waiting:
         entry = waiting.pop()
-        if entry.filename in found.entries:
+        if entry.filename in found.entries or entry.name in shadowed:
             continue
         found.entries[entry.filename] = entry
         depends.extend((depend, entry.name) for depend in entry.depends)
         for name, _ in entry.provided():
             waiting.extend(other for other in pool.conditional_on(name) if _conditions_met(other, found, provided))
     return depends
-
-
-def _merge(found: Reach, other: Reach, asker: str) -> None:
-    found.entries.update(other.entries)
-    for text, who in other.missing.items():
-        found.missing.setdefault(text, who or asker)
 
 
 def _conditions_met(candidate: IndexEntry, found: Reach, provided: frozenset[str]) -> bool:

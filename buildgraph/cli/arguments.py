@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=hint)
 
 
+_HIDDEN = "\0"
 COMMANDS = {
     "build": "bring targets up to date",
     "plan": "show what a build would run, and why",
@@ -58,7 +59,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if name == named:
             _OPTIONS[name](command)
     end = list(arguments).index("--") if named == "run" and "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:end])
+    # argparse takes a pattern to leave out (-//x) for an option: hide its dash.
+    said = [_HIDDEN + word[1:] if word.startswith("-//") else word for word in arguments[:end]]
+    options = parser.parse_args(said)
+    if "targets" in options:
+        options.targets = [word.replace(_HIDDEN, "-", 1) for word in options.targets]
     if named == "run":
         options.arguments = list(arguments[end + 1 :])
     if not options.command:

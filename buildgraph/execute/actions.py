@@ -25,7 +25,7 @@ from buildgraph.execute import box as boxes
 from buildgraph.execute import collect, process
 from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
-from buildgraph.execute.tools import Toolbox
+from buildgraph.execute.tools import Toolbox, probe_sandbox
 from buildgraph.keys.digest import Digest, digest_file
 from buildgraph.plan.materials import Materials, SourceFile
 from buildgraph.plan.rebuild import Action, package_output
@@ -199,7 +199,7 @@ class Executor:
                 network=materials.uses_network,
                 root=materials.root,
                 scratch=None if granted else temporary,
-                memory=0,
+                memory=self.budget.total,
                 resolv_conf=resolv,
                 proxies=self.proxies,
             )
@@ -215,6 +215,8 @@ class Executor:
         if self.cancelled.is_set():
             message = "interrupted"
             raise Interrupted(message)
+        if code and self.sealed and log.read_bytes().startswith(b"bwrap: "):
+            probe_sandbox(self.tools.bwrap)
         if code:
             raise self._failed(action, materials, log, code)
 

@@ -7,6 +7,7 @@ A guess by text, on the side of opening the network: what it misses fails in the
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,8 +66,14 @@ def _pattern(command: str, subcommands: str | None) -> str:
     return rf"(?:{command}){options}\s+(?:{subcommands})(?![\w.:/])" if subcommands else rf"(?:{command})(?![\w.:/=-])"
 
 
-_KNOWN = [(re.compile(_pattern(command, subcommands)), re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None)
-          for command, subcommands, offline in _COMMANDS]  # fmt: skip
+@cache
+def _known() -> list[tuple[re.Pattern[str], re.Pattern[str] | None]]:
+    return [
+        (re.compile(_pattern(command, subcommands)), re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None)
+        for command, subcommands, offline in _COMMANDS
+    ]
+
+
 _FIRST_WORDS = "|".join(command.replace(r"\s+", " ").split(" ")[0] for command, _, _ in _COMMANDS)
 _WORDS = re.compile(rf"(?<![\w.-])(?:{_FIRST_WORDS})(?![\w])")
 # Where a shell expects a command: at the start, after an operator or a keyword, behind assignments and a folder.
@@ -92,7 +99,7 @@ def fetching_commands(script: str) -> Iterator[tuple[str, int]]:
 
 
 def _command_at(line: str, position: int) -> str:
-    for pattern, offline in _KNOWN:
+    for pattern, offline in _known():
         match = pattern.match(line, position)
         if match is None:
             continue

@@ -59,7 +59,7 @@ def value_place(node: Mapping, key: str, source: Source, needle: str = "") -> Pl
     """Where ``needle`` stands in the value of ``key``, else the value, else the mapping."""
     value: Node = node.items.get(key, node)
     if needle and value.line:
-        for offset, line in enumerate(source.text.splitlines()[value.line - 1 : value.line + 2000]):
+        for offset, line in enumerate(yamltext.lines_of(source.text)[value.line - 1 : value.line + 2000]):
             column = line.find(needle, value.column - 1 if offset == 0 else 0)
             if column >= 0:
                 return yamltext.place_at(value.line + offset, column + 1, source.path, source.text, length=len(needle))

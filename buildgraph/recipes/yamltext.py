@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import yaml
@@ -135,10 +136,16 @@ def key_place(mapping: Mapping, key: str, path: str, text: str) -> Place:
 
 def place_at(line: int, column: int, path: str, text: str, *, length: int = 1) -> Place:
     """A Place with its excerpt; the underline never goes beyond the end of the line."""
-    lines = _LINE_BREAK.split(text)
+    lines = lines_of(text)
     excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
     length = max(1, min(length, len(excerpt) - column + 1))
     return Place(path, line, column, length, excerpt)
+
+
+@lru_cache(maxsize=8)
+def lines_of(text: str) -> list[str]:
+    """The lines of a text as YAML breaks them; of a few texts at a time they are kept, since many places lie in the same one."""
+    return _LINE_BREAK.split(text)
 
 
 def describe(node: Node) -> str:

@@ -1,0 +1,234 @@
+"""Hypothesis strategies: worlds of a few targets, and histories of edits and builds over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.properties.model import External, Input, Package, Target, World
+
+FOLDERS = ("", "lib", "lib/deep", "app")
+VERSIONS = ("1-r0", "1-r1", "2-r0")
+CONSTRAINTS = ("", "", "", ">=1", "=1-r0", ">=2", "~1", "<2")
+KINDS = ("so:s0", "so:s1", "cmd:c0", "cmd:c1")
+VIRTUALS = ("v0", "v1")
+EXTERNALS = ("e0", "e1", "e2", "e3")
+
+
+def requirements(count: int) -> st.SearchStrategy[str]:
+    """What a target may ask for that has ``count`` targets below it."""
+    names = [f"p{number}" for number in range(count)] * 3 + [f"p{number}-dev" for number in range(count)]
+    named = st.builds(str.__add__, st.sampled_from([*names, "e0", "e1"]), st.sampled_from(CONSTRAINTS))
+    return st.one_of(named, named, st.sampled_from([*VIRTUALS, *KINDS, *EXTERNALS, "!p0", "!e1"]))
+
+
+def _texts(strategy: st.SearchStrategy[str], most: int) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(strategy, max_size=most, unique=True).map(tuple)
+
+
+def packages(name: str, below: int) -> st.SearchStrategy[Package]:
+    """A package that asks only for what is below it, as far as recipes and names tell."""
+    libraries, commands = [kind for kind in KINDS if kind.startswith("so:")], [kind for kind in KINDS if kind.startswith("cmd:")]
+    return st.builds(
+        Package,
+        name=st.just(name),
+        version=st.sampled_from(VERSIONS),
+        depends=_texts(requirements(below), 2),
+        provides=_texts(st.sampled_from([*VIRTUALS, "v0=1-r0", "cmd:c0", "so:s1=1"]), 1) if name != "p0" else st.just(()),
+        exports=_texts(st.sampled_from([f"{library}=1" for library in libraries] + commands), 2),
+        links=_texts(st.sampled_from(libraries), 2),
+        calls=st.one_of(st.just(()), st.just(()), _texts(st.sampled_from([*commands, "e0", "p0"]), 1)),
+        reads=st.booleans(),
+    )
+
+
+def inputs() -> st.SearchStrategy[Input]:
+    return st.builds(Input, text=st.sampled_from("01"), comment=st.sampled_from(["", "x"]), executable=st.booleans())
+
+
+@st.composite
+def targets(draw: st.DrawFn, number: int, below: int) -> Target:
+    """Package target ``number``: one package or two, asking for targets of smaller numbers."""
+    name = f"p{number}" if number == 0 or draw(st.integers(0, 9)) else f"p{number - 1}"
+    made = [draw(packages(name, below))]
+    if draw(st.booleans()):
+        made.append(draw(packages(f"{name}-dev", below)))
+    return Target(
+        folder=draw(st.sampled_from(FOLDERS)),
+        name=f"t{number}",
+        kind="package",
+        packages=tuple(made),
+        world=draw(_texts(requirements(below), 3)),
+        inputs=draw(st.lists(inputs(), min_size=1, max_size=2).map(tuple)),
+        fails=draw(st.integers(0, 19)) == 19,
+    )
+
+
+@st.composite
+def images(draw: st.DrawFn, number: int, below: int) -> Target:
+    world = draw(st.lists(requirements(below), min_size=1, max_size=3, unique=True).map(tuple))
+    return Target(draw(st.sampled_from(FOLDERS)), f"i{number}", "image", (), world, (draw(inputs()),))
+
+
+def externals(name: str) -> st.SearchStrategy[External]:
+    """e0 provides every command and needs nothing, so that most worlds can be built."""
+    asked = _texts(st.sampled_from([*EXTERNALS, *VIRTUALS, *KINDS, "p0", "p1", "!e3"]), 1)
+    return st.builds(
+        External,
+        name=st.just(name),
+        version=st.sampled_from(VERSIONS),
+        build=st.integers(0, 1),
+        depends=st.just(()) if name == "e0" else asked,
+        provides=st.just(("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0")) if name == "e0" else _texts(st.sampled_from([*KINDS, "v0", "so:s0=2"]), 1),
+        install_if=st.just(()) if name == "e0" else st.one_of(st.just(()), _texts(st.sampled_from(["e0", "p0", "p1", "e2>=2", "v0"]), 2)),
+    )
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[External, ...]:
+    names = ["e0", "e1", *draw(st.lists(st.sampled_from(["e1", "e2", "e3", "p1", "p2"]), max_size=4))]
+    drawn = [draw(externals(name)) for name in names]
+    return tuple({(entry.name, entry.version): entry for entry in drawn}.values())
+
+
+@st.composite
+def worlds(draw: st.DrawFn, most: int = 9) -> World:
+    """A world without cycles among what recipes say (packages at run time may need what is built later, rarely)."""
+    count = draw(st.integers(1, most))
+    made = [draw(targets(number, number if draw(st.integers(0, 14)) else count)) for number in range(count)]
+    pictures = [draw(images(number, count)) for number in range(draw(st.integers(0, 3)))]
+    architectures = draw(st.sampled_from([("x86_64",), ("x86_64",), ("x86_64",), ("aarch64", "x86_64")]))
+    return World(tuple([*made, *pictures]), draw(pools()), architectures)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some edits, some losses, then a build. Numbers choose modulo what there is."""
+
+    edits: tuple[Callable[[World], World], ...]
+    losses: tuple[tuple[str, int], ...]
+    wanted: tuple[int, ...]
+    jobs: int
+    keep_going: bool
+    back: int = 0  # so many worlds back instead of edits
+
+    def choose(self, world: World) -> list[str]:
+        """The wanted nodes; all of them for no number."""
+        names = [identity for identity, _, _ in world.nodes()]
+        return list(dict.fromkeys(names[number % len(names)] for number in self.wanted)) or names
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replaces one field of one target, package, input or external package."""
+
+    what: str
+    which: int
+    field: str
+    value: Any
+
+    def __call__(self, world: World) -> World:
+        if self.what == "externals":
+            return replace(world, externals=self._changed(world.externals, self._field))
+        return replace(world, targets=self._changed(world.targets, self._target))
+
+    def _target(self, target: Target) -> Target:
+        if self.what == "inputs":
+            return replace(target, inputs=self._changed(target.inputs, self._field))
+        if self.what == "packages":
+            return replace(target, packages=self._changed(target.packages, self._field))
+        return self._field(target)
+
+    def _field(self, item: Any) -> Any:
+        return replace(item, **{self.field: self.value})
+
+    def _changed(self, items: Sequence[Any], change: Callable[[Any], Any]) -> tuple[Any, ...]:
+        if not items:
+            return ()
+        chosen = self.which % len(items)
+        return tuple(change(item) if number == chosen else item for number, item in enumerate(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Adds an external package, or takes the one of that name and version away."""
+
+    entry: External
+    away: bool
+
+    def __call__(self, world: World) -> World:
+        key = self.entry.name, self.entry.version
+        others = tuple(entry for entry in world.externals if (entry.name, entry.version) != key)
+        return replace(world, externals=others if self.away else (*others, self.entry))
+
+
+def edits(below: int = 9) -> st.SearchStrategy[Callable[[World], World]]:
+    """One change to a world."""
+    which = st.integers(0, 11)
+
+    def change(what: str, name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Edit]:
+        return st.builds(Edit, st.just(what), which, st.just(name), values)
+
+    asked = requirements(3)
+    return st.one_of(
+        change("inputs", "text", st.sampled_from("01")),
+        change("inputs", "comment", st.sampled_from(["", "x", "y"])),
+        change("inputs", "executable", st.booleans()),
+        change("targets", "world", _texts(asked, 3)),
+        change("targets", "fails", st.sampled_from([False, False, True])),
+        change("targets", "folder", st.sampled_from(FOLDERS)),
+        change("packages", "depends", _texts(asked, 2)),
+        change("packages", "version", st.sampled_from(VERSIONS)),
+        change("packages", "provides", _texts(st.sampled_from([*VIRTUALS, "cmd:c1", "so:s0=1"]), 1)),
+        change("packages", "exports", _texts(st.sampled_from(["so:s0=1", "so:s1=1", "cmd:c1"]), 2)),
+        change("packages", "links", _texts(st.sampled_from(["so:s0", "so:s1"]), 2)),
+        change("packages", "calls", _texts(st.sampled_from(["cmd:c0", "cmd:c1", "p0", "e0"]), 1)),
+        change("externals", "build", st.integers(0, 1)),
+        change("externals", "version", st.sampled_from(VERSIONS)),
+        st.builds(Put, st.sampled_from(["e1", "e2", "e3", "p0", "p1"]).flatmap(externals), st.booleans()),
+    )
+
+
+def steps() -> st.SearchStrategy[Step]:
+    """One step of a history."""
+    loss = st.tuples(st.sampled_from(["action", "deep", "blob"]), st.integers(-1, 11))
+    return st.builds(
+        Step,
+        edits=st.lists(edits(), max_size=3).map(tuple),
+        losses=st.one_of(st.just(()), st.lists(loss, max_size=3).map(tuple)),
+        wanted=st.one_of(st.just(()), st.lists(st.integers(0, 14), min_size=1, max_size=3).map(tuple)),
+        jobs=st.integers(1, 8),
+        keep_going=st.booleans(),
+        back=st.sampled_from([0, 0, 0, 1, 2, 3]),
+    )
+
+
+def histories() -> st.SearchStrategy[tuple[World, list[Step]]]:
+    """A world and what happens to it."""
+    return st.tuples(worlds(), st.lists(steps(), min_size=1, max_size=5))
+
+
+def play(start: World, story: Sequence[Step], build: Callable[..., Any], lose: Callable[[str, int], None]) -> None:
+    """Goes through a history: each step's losses and edits, then its build, and the same build once more."""
+    past = [start]
+    build(start, Step((), (), (), 1, keep_going=True).choose(start), 1, keep_going=True)
+    for step in story:
+        for loss in step.losses:
+            lose(*loss)
+        world = past[-min(step.back, len(past))] if step.back else past[-1]
+        for edit in () if step.back else step.edits:
+            edited = edit(world)
+            world = edited if _apart(edited) else world
+        past.append(world)
+        wanted = step.choose(world)
+        for _ in range(2):
+            build(world, wanted, step.jobs, keep_going=step.keep_going)
+
+
+def _apart(world: World) -> bool:
+    """No two external packages of one name and version."""
+    names = [(entry.name, entry.version) for entry in world.externals]
+    return len(set(names)) == len(names)

@@ -1,0 +1,98 @@
+"""Variables, conditions and transforms behave as in melange's pkg/util, pkg/cond and Go's regexp."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildgraph.recipes.substitute import SubstitutionError, evaluate, literal_replacer, substitute, transform
+
+
+def test_parse_time_variables_are_literal_and_unknown_ones_stay():
+    """No whitespace inside the braces, one pass, no error."""
+    replace = literal_replacer({"package.name": "foo", "vars.x": "${{package.name}}"})
+
+    assert replace("${{package.name}}-${{ package.name }}-${{nope}}-${{vars.x}}") == "foo-${{ package.name }}-${{nope}}-${{package.name}}"
+
+
+def test_compile_time_variables_may_have_whitespace_and_must_be_known():
+    """What melange's cond.Subst does."""
+    assert substitute("<${{ a.b }}>", {"a.b": "x"}) == "<x>"
+    with pytest.raises(SubstitutionError, match="the variable `a.c` is not defined"):
+        substitute("${{a.c}}", {"a.b": "x"})
+    with pytest.raises(SubstitutionError, match="not closed"):
+        substitute("${{a.b}", {"a.b": "x"})
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("'a' == 'a'", True),
+        ("'a' != \"a\"", False),
+        ("${{whatever}} == ''", True),
+        # Both operators bind alike, from the left (cond/parser.go).
+        ("'a' == 'a' || 'a' == 'a' && 'a' == 'b'", False),
+        ("'a' == 'a' || ('a' == 'a' && 'a' == 'b')", True),
+        (r"'it\'s' == " + '"it\'s"', True),
+        (r"'\d' == '\\d'", True),
+    ],
+)
+def test_conditions(condition: str, expected: bool):
+    """Comparisons of quoted texts, joined."""
+    assert evaluate(condition) is expected
+
+
+@pytest.mark.parametrize("condition", ["", "'a'", "a == 'a'", "'a' = 'a'", "'a' == 'a' 'b'", "('a' == 'a'", "'a' == 'a", "(" * 10_000])
+def test_malformed_conditions_are_errors(condition: str):
+    """Nothing is guessed."""
+    with pytest.raises(SubstitutionError):
+        evaluate(condition)
+
+
+@given(st.text(alphabet="'\"\\ab =!&|()${} \t", max_size=40))
+def test_any_condition_is_a_bool_or_an_error(condition: str):
+    """There is no other way out."""
+    try:
+        assert evaluate(condition) in {True, False}
+    except SubstitutionError as error:
+        assert error.what
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "replacement", "expected"),
+    [
+        ("1.2.3", r"^(\d+\.\d+)\.\d+$", "$1", "1.2"),
+        ("1.2.3", r"\.", "_", "1_2_3"),
+        ("1.2", r"(\d)\.(\d)", "${2}x$1", "2x1"),
+        # Go takes the longest name: the group `1x` does not exist, so nothing is put there.
+        ("1.2", r"(\d)\.(\d)", "$1x", ""),
+        ("abc", "x*", "-", "-a-b-c-"),
+        ("abc", "b*", "-", "-a-c-"),
+        ("v1", "^v", "$$", "$1"),
+        ("a1", "[[:alpha:]]", "", "1"),
+        ("1\n", "1$", "x", "1\n"),
+        ("٣", r"\d", "x", "٣"),
+    ],
+)
+def test_transforms_are_those_of_gos_regexp(text: str, pattern: str, replacement: str, expected: str):
+    """regexp.ReplaceAllString, template and all."""
+    assert transform(text, pattern, replacement) == expected
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", "(", "a++", "[z-a]"])
+def test_what_go_cannot_read_is_an_error(pattern: str):
+    """melange would refuse it too."""
+    with pytest.raises(SubstitutionError, match="regular expression"):
+        transform("a", pattern, "")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*)(.*)(.*)(.*)(.*)(.*)x", "((a*)*)*b"])
+def test_a_costly_expression_ends_soon(pattern: str):
+    """Go's engine is linear and Python's is not, so what might explode is refused."""
+    start = time.monotonic()
+    with pytest.raises(SubstitutionError, match="too complex"):
+        transform("a" * 60 + "b", pattern, "")
+    assert time.monotonic() - start < 1
