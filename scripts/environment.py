@@ -30,7 +30,7 @@ FAILED = 8  # the exit code of a missing tool (buildgraph/errors.py)
 MISLEADING = {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_DRY_RUN", "PIP_PYTHON"}
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 - it is one of an environment, not of this program
     """Why there is no environment, with the output of what failed and what to try."""
 
     def __init__(self, what: str, details: str, hint: str) -> None:
@@ -122,7 +122,7 @@ def make(kind: str, folder: Path, base: Path) -> None:
     answer = run([str(base), "-I", "-m", "venv", str(folder)])
     if answer.returncode:
         version = "{}.{}".format(*sys.version_info[:2])
-        hint = f"install the distribution's package of it (Debian: apt install python3-venv, or python{version}-venv), then try again"
+        hint = f"install the distribution's package for that (Debian: apt install python3-venv, or python{version}-venv)"
         shutil.rmtree(folder, ignore_errors=True)
         raise Failure(f"Python {version} here cannot make virtual environments", tail(answer.stdout), hint)
     pip = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
@@ -138,7 +138,14 @@ def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end; what it said on both streams is in ``stdout``."""
     env = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     return subprocess.run(
-        argv, env=env, check=False, text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv,
+        env=env,
+        check=False,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 

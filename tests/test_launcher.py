@@ -1,5 +1,7 @@
 """The launcher: works from a fresh copy of the tree, from anywhere, heals what was interrupted, and costs nothing afterwards."""
 
+# ruff: noqa: TID251 - a start gets the environment of whoever runs the tests, but for what is tested
+
 from __future__ import annotations
 
 import os
@@ -169,8 +171,14 @@ def failure(answer: tuple[int, str, str], *said: str) -> None:
 
 def test_without_a_network_it_says_so_and_goes_on_later(clone: Clone, tmp_path: Path) -> None:
     """What was begun does not count as an environment, is not taken for one, and is replaced by a whole one."""
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": ""}
-    answer = clone.start(clone.root / "bg", "--version", XDG_CACHE_HOME=str(tmp_path), **nowhere)
+    answer = clone.start(
+        *(clone.root / "bg", "--version"),
+        XDG_CACHE_HOME=str(tmp_path),
+        PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_RETRIES="0",
+        PIP_NO_CACHE_DIR="1",
+        PIP_FIND_LINKS="",
+    )
     failure(answer, "pip could not install", "is the network there?")
     (half_made,) = (tmp_path / "buildgraph" / "env").glob("run-*")
     assert (half_made / "bin" / "python").exists()
@@ -199,9 +207,10 @@ def programs(folder: Path, names: Sequence[str], **scripts: str) -> str:
 
 
 def test_a_python_that_is_too_old_is_an_error(clone: Clone, tmp_path: Path) -> None:
-    """The error names its version, and a newer Python by another name is preferred to it."""
+    """The error names its version, or says that there is none."""
     old = 'case "$*" in *print*) echo python3 is 3.9 ;; *) exit 1 ;; esac'
+    elsewhere = str(tmp_path)
     path = programs(tmp_path / "old", ["dirname"], python3=old)
-    failure(clone.start(clone.root / "bg", "--version", PATH=path, XDG_CACHE_HOME=str(tmp_path)), "3.11 or newer", "python3 is 3.9")
+    failure(clone.start(clone.root / "bg", "--version", PATH=path, XDG_CACHE_HOME=elsewhere), "3.11 or newer", "python3 is 3.9")
     path = programs(tmp_path / "none", ["dirname"])
-    failure(clone.start(clone.root / "bg", "--version", PATH=path, XDG_CACHE_HOME=str(tmp_path)), "there is no python3")
+    failure(clone.start(clone.root / "bg", "--version", PATH=path, XDG_CACHE_HOME=elsewhere), "there is no python3")

@@ -6,11 +6,9 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +66,9 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
     """Brings targets up to date; the wanted nodes and how it went."""
     wanted = session.wanted(patterns)
     session.cas.sweep()
-    with _stoppable(session):
-        session.complete_lock(wanted)
-        runner = _runner(session)
+    session.complete_lock(wanted)
+    runner = _runner(session)
+    with session.uninterrupted():
         result = scheduler.run(
             wanted,
             session.rebuilder,
@@ -81,27 +79,11 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
             expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
             cancelled=session.cancelled,
         )
-        if session.cancelled.is_set():
-            message = "interrupted"
-            raise Interrupted(message)
-        runner.finish(result)
+    if session.cancelled.is_set():
+        message = "interrupted"
+        raise Interrupted(message)
+    runner.finish(result)
     return wanted, result
-
-
-@contextmanager
-def _stoppable(session: Session) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop every child; the actions then unwind and take their scratch with them."""
-
-    def stop(_signal: int, _frame: object) -> None:
-        session.cancelled.set()
-        process.kill_all()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _runner(session: Session) -> LocalRunner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if options.command == "keygen":
         return keygen(options, environment)
     session = Session(settings(options, environment), console)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, session.stop)
     if options.command in {"build", "run"}:
         from buildgraph.cli import building
 

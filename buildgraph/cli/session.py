@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
 from buildgraph.errors import LockError, RecipeError, ToolError
-from buildgraph.execute import box, locking
+from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -64,6 +65,23 @@ class Session:
     cancelled: threading.Event = field(default_factory=threading.Event)
     walked_at: int = 0
     _lock: Lock | None = None
+    _unwinding: bool = False
+
+    def stop(self, _signal: int = 0, _frame: object = None) -> None:
+        """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
+        self.cancelled.set()
+        process.kill_all()
+        if not self._unwinding:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A block that watches ``cancelled`` itself and unwinds in order."""
+        self._unwinding = True
+        try:
+            yield
+        finally:
+            self._unwinding = False
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -224,7 +242,8 @@ class Session:
         self.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
-        chosen = locking.solve(worlds, self.repositories, self.tools.apko, self.cas, names)
+        solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
+        chosen = locking.solve(worlds, solver)
         self.use_lock(self.lock.with_packages(chosen))
         write_lock(self.workspace.lock_path, self.lock)
         added = [package for package in self.lock.packages if package.sort_key not in before]

@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildgraph.apk import signing
+from buildgraph.apk.index import index_archive
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import Requirement
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import GraphError, LockError, Place, RepositoryError, did_you_mean
 from buildgraph.execute import process
-from buildgraph.execute.repositories import Repositories
+from buildgraph.execute.repositories import INDEX, Repositories
 from buildgraph.graph.model import Need
-from buildgraph.workspace.lockfile import Locked
+from buildgraph.workspace.lockfile import Lock, Locked
 
 _FORMAT = "{{ .Name }} {{ .Version }} {{ .Source }}"
 _SECONDS = 300
@@ -39,7 +41,18 @@ class World:
     needs: Mapping[str, Need]
 
 
-def solve(worlds: Iterable[World], repositories: Repositories, apko: Path, cas: Cas, local_names: Sequence[str]) -> list[Locked]:
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """Asks apko. What ``lock`` holds stays as it is wherever a solution with it exists."""
+
+    repositories: Repositories
+    apko: Path
+    cas: Cas
+    lock: Lock
+    local_names: Sequence[str]
+
+
+def solve(worlds: Iterable[World], solver: Solver) -> list[Locked]:
     """The packages that apko chooses for some worlds, each world by itself.
 
     Raises GraphError for a requirement that no repository meets, RepositoryError for an index that cannot be had or does not
@@ -52,40 +65,71 @@ def solve(worlds: Iterable[World], repositories: Repositories, apko: Path, cas: 
         if key in solved or not world.requirements:
             continue
         solved[key] = None
-        for locked in _solve(world, repositories, apko, cas, local_names):
+        for locked in _solve(world, solver):
             chosen[locked.sort_key] = locked
     return list(chosen.values())
 
 
-def _solve(world: World, repositories: Repositories, apko: Path, cas: Cas, local_names: Sequence[str]) -> list[Locked]:
+def _solve(world: World, solver: Solver) -> list[Locked]:
     if not world.repositories:
         first = next(iter(world.requirements))
-        raise _nothing_provides(first, world, local_names, "and the recipe names no repository to look in")
-    folders: dict[str, str] = {}
-    known: dict[tuple[str, str, str], Locked] = {}
-    offered: list[Pool] = []
+        raise _nothing_provides(first, world, solver.local_names, "and the recipe names no repository to look in")
+    offered: dict[str, list[Locked]] = {}
     for line in world.repositories:
         repository = line.rpartition(" ")[2]
-        folder, entries = repositories.index(repository, world.architecture)
-        folders[str(folder)] = line
-        offered.append(Pool(entries))
-        for entry in entries:
-            known[(str(folder), entry.name, entry.version)] = Locked(entry, repository)
+        folder, entries = solver.repositories.index(repository, world.architecture)
+        offered[str(folder)] = [Locked(entry, repository) for entry in entries]
+    _check_provided(world, offered, solver)
+    keys = [str(solver.repositories.key_file(line)) for line in world.keyring]
+    chosen = _ask(world, list(offered), keys, solver)
+    taken = _taken(chosen, offered, world)
+    held = {(package.entry.name, package.entry.arch): package.entry.version for package in solver.lock.packages}
+    moved = any(held.get((one.entry.name, one.entry.arch), one.entry.version) != one.entry.version for one in taken)
+    return _solve_held(world, offered, solver) or taken if moved else taken
+
+
+def _check_provided(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> None:
+    pool = Pool(package.entry for packages in offered.values() for package in packages)
     for text in world.requirements:
-        if not any(pool.providers(Requirement.parse(text)) for pool in offered):
-            names = [*local_names, *(name for pool in offered for name in pool.names() if ":" not in name)]
+        if not pool.providers(Requirement.parse(text)):
+            names = [*solver.local_names, *(name for name in pool.names() if ":" not in name)]
             raise _nothing_provides(text, world, names, "no recipe of the workspace and no repository makes it")
-    answer = _ask(world, list(folders), repositories, apko, cas)
-    return [_taken(line, folders, known, world) for line in answer]
 
 
-def _ask(world: World, folders: list[str], repositories: Repositories, apko: Path, cas: Cas) -> list[str]:
-    keys = [str(repositories.key_file(line)) for line in world.keyring]
+def _solve_held(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
+    """The solution in which every package that the lock holds has its locked version; empty where there is none.
+
+    apko is asked on copies of the indexes that offer no other versions of these. The indexes themselves were verified when
+    apko was asked on them; the copies are signed with a key of the moment.
+    """
+    held = {(package.entry.name, package.entry.arch) for package in solver.lock.packages}
+    pem = signing.generate_key(2048)
+    with solver.cas.scratch() as scratch:
+        key = scratch / "held.rsa.pub"
+        key.write_bytes(signing.public_key(pem))
+        copies: dict[str, list[Locked]] = {}
+        for number, packages in enumerate(offered.values()):
+            repository = packages[0].repository if packages else ""
+            kept = [package for package in packages if (package.entry.name, package.entry.arch) not in held]
+            kept += [package for package in solver.lock.packages if package.repository == repository]
+            kept = [package for package in kept if package.entry.arch == world.architecture]
+            folder = scratch / str(number)
+            (folder / world.architecture).mkdir(parents=True)
+            archive = index_archive(sorted((package.entry for package in kept), key=lambda entry: (entry.name, entry.version)))
+            (folder / world.architecture / INDEX).write_bytes(signing.sign_index(archive, pem, "held"))
+            copies[str(folder)] = kept
+        try:
+            return _taken(_ask(world, list(copies), [str(key)], solver), copies, world)
+        except LockError:
+            return []
+
+
+def _ask(world: World, folders: list[str], keys: list[str], solver: Solver) -> list[str]:
     question = {"contents": {"repositories": folders, "keyring": keys, "packages": list(world.requirements)}}
-    with cas.scratch() as scratch:
+    with solver.cas.scratch() as scratch:
         config = scratch / "world.yaml"
         config.write_text(json.dumps(question), "utf-8")
-        command = [str(apko), "show-packages", str(config), "--arch", world.architecture, "--format", _FORMAT]
+        command = [str(solver.apko), "show-packages", str(config), "--arch", world.architecture, "--format", _FORMAT]
         answer = process.run(
             [*command, "--cache-dir", str(scratch / "cache")],
             cwd=scratch,
@@ -97,14 +141,22 @@ def _ask(world: World, folders: list[str], repositories: Repositories, apko: Pat
     return [line for line in answer.stdout.splitlines() if len(line.split()) == _FIELDS and "/" in line]
 
 
-def _taken(line: str, folders: Mapping[str, str], known: Mapping[tuple[str, str, str], Locked], world: World) -> Locked:
-    name, version, source = line.split()
-    folder = next((folder for folder in folders if source.startswith(folder + "/")), "")
-    locked = known.get((folder, name, version))
-    if locked is None:
-        message = f"apko chose {name} {version} from {source}, which the index does not list"
-        raise LockError(message, hint=f"for the world of {world.node}")
-    return locked
+def _taken(lines: Sequence[str], offered: Mapping[str, list[Locked]], world: World) -> list[Locked]:
+    known = {
+        (folder, package.entry.name, package.entry.version): package
+        for folder, packages in offered.items()
+        for package in packages
+    }
+    taken = []
+    for line in lines:
+        name, version, source = line.split()
+        folder = next((folder for folder in offered if source.startswith(folder + "/")), "")
+        locked = known.get((folder, name, version))
+        if locked is None:
+            message = f"apko chose {name} {version} from {source}, which the index does not list"
+            raise LockError(message, hint=f"for the world of {world.node}")
+        taken.append(locked)
+    return taken
 
 
 def _nothing_provides(text: str, world: World, names: Iterable[str], why: str) -> GraphError:

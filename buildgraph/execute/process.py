@@ -63,14 +63,14 @@ def run_logged(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: P
 
 
 def run_foreground(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
-    """Runs a program on the terminal of bg, which passes its signals on by being in the same group; its exit code."""
+    """Runs a program on the terminal of bg; its exit code, 128 and more for a signal. It ends when bg is asked to."""
     try:
         with subprocess.Popen(list(argv), env=dict(env)) as child:
             while True:
                 try:
                     code = child.wait()
                 except KeyboardInterrupt:
-                    continue
+                    child.terminate()
                 return 128 - code if code < 0 else code
     except OSError as error:
         raise _cannot_start(argv, error) from error

@@ -6,11 +6,13 @@ has the checksum that the lock names.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,18 +85,32 @@ class Repositories:
         return folder
 
     def key_file(self, line: str) -> Path:
-        """The public key that a keyring line names, as a file of the same name."""
+        """The public key that a keyring line names, as a file of the same name.
+
+        A copy is kept, so that planning needs no repository once a key was seen; a folder's own file goes before it.
+        """
         location = self.location(line)
-        if not is_remote(location):
-            path = Path(location)
-            if not path.is_file():
-                raise self._missing(line, path, None)
-            return path
-        target = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._download(location, target)
-        return target
+        kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
+        if is_remote(location):
+            if not kept.is_file():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                self._download(location, kept)
+            return kept
+        path = Path(location)
+        if not path.is_file():
+            if kept.is_file():
+                return kept
+            raise self._missing(line, path, None)
+        if not kept.is_file() or kept.read_bytes() != path.read_bytes():
+            self._keep(path, kept)
+        return path
+
+    def _keep(self, path: Path, kept: Path) -> None:
+        temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+        with suppress(OSError):  # a cache that cannot be written costs nothing here
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, temporary)
+            temporary.replace(kept)
 
     def package(self, locked: Locked) -> Digest:
         """The blob of an external package, fetched if it is not there; its bytes have the lock's checksum.

@@ -23,7 +23,9 @@ FETCHING_PIPELINES = frozenset({
 _COMMANDS: tuple[tuple[str, str | None, str], ...] = (
     ("npm", "ci|i|install|install-ci-test|add|update|exec|x|create|init|pack|rebuild", "--offline"),
     ("pnpm", "i|install|add|fetch|dlx|exec|update", "--offline"),
-    ("yarn", "install|add|dlx|up|upgrade|import|(?=$|-)", "--offline"),
+    ("yarn", "install|add|dlx|up|upgrade|import", "--offline"),
+    # Without a subcommand these install.
+    (r"(?:yarn|bundle|bundler)(?=\s*$|\s*[;&|)]|\s+-)", None, "--offline|--local|--version"),
     ("bun", "i|install|add|x|update|create", ""),
     ("npx|bunx|corepack|bower|deno|curl|wget|wget2|aria2c|svn|rsync|scp|ftp|lftp|rustup|conan|vcpkg|skopeo|oras|crane", None, ""),
     (r"pip[0-9.]*|python[0-9.]*\s+-m\s+pip", "install|download|wheel", "--no-index"),
@@ -43,7 +45,7 @@ _COMMANDS: tuple[tuple[str, str | None, str], ...] = (
     ("nuget", "install|restore|update", ""),
     ("git", "clone|fetch|pull|ls-remote|remote\\s+update|submodule\\s+(?:update|add)|lfs\\s+(?:fetch|pull)", ""),
     ("hg|bzr", "clone|pull|branch", ""),
-    ("bundle|bundler", "install|update|lock|add|(?=$|-)", "--local"),
+    ("bundle|bundler", "install|update|lock|add", "--local"),
     ("gem", "install|fetch|update", "--local|-l"),
     ("composer", "install|update|require|create-project|global", ""),
     ("pecl|pear|luarocks|opam|apk|apt|apt-get|dnf|helm|docker|podman|nerdctl|raco|julia|conda|mamba|micromamba",
@@ -74,7 +76,7 @@ def _known() -> list[tuple[re.Pattern[str], re.Pattern[str] | None]]:
     ]
 
 
-_FIRST_WORDS = "|".join(command.replace(r"\s+", " ").split(" ")[0] for command, _, _ in _COMMANDS)
+_FIRST_WORDS = "|".join(re.split(r"\\s|\(\?=", command)[0] for command, _, _ in _COMMANDS)
 _WORDS = re.compile(rf"(?<![\w.-])(?:{_FIRST_WORDS})(?![\w])")
 # Where a shell expects a command: at the start, after an operator or a keyword, behind assignments and a folder.
 _START = re.compile(

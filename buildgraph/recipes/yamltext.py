@@ -118,7 +118,7 @@ def decode(data: bytes, path: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
         line = len(_LINE_BREAK.findall(before)) + 1
-        raise RecipeError(f"not valid {encoding[:6].upper()} text", where=Place(path, line)) from None
+        raise RecipeError(f"not valid {encoding.removesuffix('-sig').upper()} text", where=Place(path, line)) from None
 
 
 def place(node: Node, path: str, text: str, *, length: int = 0) -> Place:

@@ -1,0 +1,42 @@
+"""Short ways to read recipes that tests write as text."""
+
+from __future__ import annotations
+
+from buildgraph.recipes import yamltext
+from buildgraph.recipes.apko import merged_apko, read_apko
+from buildgraph.recipes.melange import read_melange
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
+from buildgraph.recipes.yamltext import Mapping
+
+
+def source(path: str, text: str) -> Source:
+    return Source(path, yamltext.parse(text.encode(), path), text)
+
+
+def melange(text: str, *, arch: str = "x86_64", options: tuple[str, ...] = (), **pipelines: str) -> MelangeRecipe:
+    """The recipe in ``text``; keyword arguments are local pipelines, `__` in a name standing for `/`."""
+    local = {name.replace("__", "/"): definition for name, definition in pipelines.items()}
+
+    def find(name: str) -> Source | None:
+        return source(f"pipelines/{name}.yaml", local[name]) if name in local else None
+
+    tree = yamltext.parse(text.encode(), "foo.yaml")
+    return read_melange(tree, "foo.yaml", text, arch=arch, find_pipeline=find, build_options=options)
+
+
+def apko(text: str, **files: str) -> ApkoRecipe:
+    """The image in ``text``; keyword arguments are files that it can include, named without `.yaml`."""
+    return read_apko(yamltext.parse(text.encode(), "image.yaml"), "image.yaml", text, load_include=_includes(files))
+
+
+def merged(text: str, **files: str) -> Mapping:
+    """The image in ``text`` with its includes as one tree."""
+    return merged_apko(yamltext.parse_mapping(text.encode(), "image.yaml"), "image.yaml", text, load_include=_includes(files))
+
+
+def _includes(files: dict[str, str]):
+    def load(name: str, _: str) -> Source | None:
+        stem = name.removesuffix(".yaml")
+        return source(name, files[stem]) if stem in files else None
+
+    return load

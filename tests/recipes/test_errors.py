@@ -1,0 +1,136 @@
+"""Errors of bad recipes, word for word: place, cause, excerpt with a caret, and a hint where there is one."""
+
+from __future__ import annotations
+
+import pytest
+from reading import melange
+
+from buildgraph.errors import RecipeError
+
+HEAD = "package:\n  name: foo\n  version: 1\n"
+
+GOLDEN = {
+    "package:\n\tname: foo\n": """\
+foo.yaml:2: not valid YAML: found character that cannot start any token (while scanning for the next token)
+    \x20name: foo
+    ^
+
+hint: YAML does not allow tabs as indentation: use spaces""",
+    "package:\n  name: foo\n  name: bar\n": """\
+foo.yaml:3: the key `name` is given twice (first on line 2)
+      name: bar
+      ^^^^""",
+    HEAD + "---\na: b\n": """\
+foo.yaml:4: a second document starts here
+    ---
+    ^
+
+hint: melange and apko read the first one only""",
+    "": "foo.yaml: the file is empty",
+    "- package\n": """\
+foo.yaml:1: expected a mapping, found a list
+    - package
+    ^""",
+    "package:\n  name: foo\n": """\
+foo.yaml:1: the package has no `version`
+    package:
+    ^^^^^^^""",
+    HEAD + "enviroment:\n  contents: {}\n": """\
+foo.yaml:4: a melange recipe has no field `enviroment`
+    enviroment:
+    ^^^^^^^^^^
+
+hint: did you mean `environment`?""",
+    HEAD + "environment:\n  contents:\n    packages:\n      busybox: 1\n": """\
+foo.yaml:7: `packages`: expected a list of texts, found a mapping
+          busybox: 1
+          ^""",
+    HEAD + "  epoch: one\n": """\
+foo.yaml:4: `epoch`: expected a whole number, found `one`
+      epoch: one
+             ^^^""",
+    HEAD + "  epoch: '1'\n": """\
+foo.yaml:4: `epoch`: expected a whole number, found the quoted text "1"
+      epoch: '1'
+             ^""",
+    HEAD + "pipeline:\n  - uses: git-chekout\n": """\
+foo.yaml:5: there is no pipeline `git-chekout`, neither in the pipeline folders nor in melange v0.59.1
+      - uses: git-chekout
+              ^^^^^^^^^^^
+
+hint: did you mean `git-checkout`?""",
+    HEAD + "pipeline:\n  - uses: patch\n    with:\n      patch: x\n": """\
+foo.yaml:7: the pipeline `patch` has no input `patch`
+          patch: x
+                 ^
+
+hint: did you mean `patches`?""",
+    HEAD + "pipeline:\n  - uses: fetch\n": """\
+foo.yaml:5: the pipeline `fetch` requires the input `uri`
+      - uses: fetch
+              ^^^^^""",
+    HEAD + "pipeline:\n  - runs: |\n      make\n      cp x ${{target.destdir}}\n": """\
+foo.yaml:7: the variable `target.destdir` is not defined
+          cp x ${{target.destdir}}
+                  ^^^^^^^^^^^^^^
+
+hint: did you mean `targets.destdir` or `targets.outdir` or `targets.contextdir`?""",
+    HEAD + "pipeline:\n  - uses: strip\n    runs: make\n": """\
+foo.yaml:6: a step cannot have both `uses: strip` and `runs`
+        runs: make
+        ^^^^""",
+    HEAD + "subpackages:\n  - name: foo\n": """\
+foo.yaml:5: the package `foo` is made twice
+      - name: foo
+              ^^^""",
+    HEAD + "subpackages:\n  - name: ${{range.key}}\n    range: pys\n": """\
+foo.yaml:6: the range `pys` is not defined in `data:`
+        range: pys
+               ^^^""",
+    HEAD + "pipeline:\n  - if: ${{build.arch}} = 'x'\n    uses: strip\n": """\
+foo.yaml:5: `if`: expected a quoted text or `${{variable}}`, found `= 'x'`
+      - if: ${{build.arch}} = 'x'
+            ^^^^^^^^^^^^^^^^^^^^^""",
+    "a: &a [*a]\n": """\
+foo.yaml:1: the anchor `&a` contains itself
+    a: &a [*a]
+           ^""",
+    "a: !include x\n": """\
+foo.yaml:1: the tag `!include` is not supported
+    a: !include x
+       ^""",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), GOLDEN.items(), ids=range(len(GOLDEN)))
+def test_messages_word_for_word(text: str, expected: str):
+    """What people read is part of what is promised."""
+    with pytest.raises(RecipeError) as caught:
+        melange(text)
+
+    assert caught.value.render() == expected
+    assert caught.value.exit_code == 5
+
+
+def test_text_that_is_not_utf8():
+    """The line is still known."""
+    from buildgraph.recipes import yamltext
+
+    with pytest.raises(RecipeError) as caught:
+        yamltext.parse(b"a: b\nc: \xff\n", "foo.yaml")
+
+    assert caught.value.render() == "foo.yaml:2: not valid UTF-8 text"
+
+
+def test_pipelines_that_use_themselves():
+    """melange would not come to an end."""
+    with pytest.raises(RecipeError, match="the pipeline `a` uses itself: a -> b -> a"):
+        melange(HEAD + "pipeline: [{uses: a}]", a="pipeline: [{uses: b}]", b="pipeline: [{uses: a}]")
+
+
+def test_pipelines_that_multiply_without_end():
+    """Forty lines can stand for 2**40 steps."""
+    doubling = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}, {{uses: p{i + 1}}}]" for i in range(40)}
+
+    with pytest.raises(RecipeError, match="more than 20,000 pipeline steps"):
+        melange(HEAD + "pipeline: [{uses: p0}]", **doubling, p40="runs: make")
