@@ -217,12 +217,13 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
     session.save_state()
     if result.failures:
         raise _failure(result)
-    if len(wanted) != 1 or session.graph.nodes[wanted[0]].kind != "image":
-        message = f"`{options.target}` is not one image"
+    images = [name for name in wanted if session.graph.nodes[name].kind == "image"]
+    if len(images) != 1:
+        message = f"`{options.target}` is {len(images)} images; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")
     with session.cas.scratch() as scratch:
         layout = scratch / "layout"
-        for output in result.records[wanted[0]].outputs:
+        for output in result.records[images[0]].outputs:
             if output.path.startswith(f"{LAYOUT}/"):
                 target = scratch / output.path
                 target.parent.mkdir(parents=True, exist_ok=True)

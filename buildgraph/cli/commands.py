@@ -9,11 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
-from buildgraph.errors import CacheError, LockError, OutputError, TargetError, UsageError
+from buildgraph.errors import CacheError, LockError, OutputError, UsageError
+from buildgraph.plan.planner import Plan
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
 from buildgraph.workspace.lockfile import Lock, Locked, write_lock
@@ -79,14 +81,14 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
     """`bg list`."""
     chosen = session.select(options.targets)
     left_out = session.nodes.left_out
-    names = [name for target in chosen for name in session.nodes.by_label.get(target.label, ())]
+    names = [name for target in chosen for name in session.nodes.by_target.get(target.recipe.path, ())]
     nodes = [session.nodes.described[name].node for name in names]
     nodes = [node for node in nodes if not options.kind or node.kind == options.kind]
     if options.json:
         show([views.to_json([views.node_json(node) for node in nodes])])
         return 0
     show(views.list_lines(nodes))
-    show([f"{target.label}  left out: {left_out[target.label]}" for target in chosen if target.label in left_out])
+    show([f"{target.label}  left out: {left_out[path]}" for target in chosen if (path := target.recipe.path) in left_out])
     return 0
 
 
@@ -106,22 +108,24 @@ def explain(options: argparse.Namespace, session: Session) -> int:
     from buildgraph.cli.building import planned
 
     found = planned([options.target], session)
-    if len(found.wanted) != 1:
-        message = f"`{options.target}` is {len(found.wanted)} targets; explain takes one"
-        raise TargetError(message)
-    name = found.wanted[0]
-    decision = found.decisions[name]
-    document = session.rebuilder.deep(name).document
     if options.json:
-        entries = [[entry.section, entry.name, entry.value, entry.why, entry.place] for entry in document.entries]
-        show([views.to_json({**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries})])
+        show([views.to_json([_explained(name, found, session) for name in found.wanted])])
         return 0
-    cached = decision.kind in {"hit", "spared"}
-    show([f"{name} is cached: nothing that it depends on changed" if cached else f"{name} has to be built:"])
-    show([f"  {reason}" for reason in decision.reasons])
-    if options.key:
-        show(["", f"deep key {decision.deep_key}, of:", *(f"  {line}" for line in views.document_lines(document))])
+    for name in found.wanted:
+        decision = found.decisions[name]
+        cached = decision.kind in {"hit", "spared"}
+        show([f"{name} is cached: nothing that it depends on changed" if cached else f"{name} has to be built:"])
+        show([f"  {reason}" for reason in decision.reasons])
+        if options.key:
+            document = session.rebuilder.deep(name).document
+            show(["", f"deep key {decision.deep_key}, of:", *(f"  {line}" for line in views.document_lines(document))])
     return 0
+
+
+def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
+    document = session.rebuilder.deep(name).document
+    entries = [[entry.section, entry.name, entry.value, entry.why, entry.place] for entry in document.entries]
+    return {**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries}
 
 
 def lock(options: argparse.Namespace, session: Session) -> int:

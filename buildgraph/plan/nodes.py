@@ -31,20 +31,19 @@ class Described:
 
 @dataclass(slots=True)
 class Nodes:
-    """All nodes of a workspace; ``left_out`` says of targets without a node why they have none."""
+    """All nodes of a workspace, by target (its recipe's path); ``left_out`` says of targets without a node why they have none."""
 
     described: dict[str, Described] = field(default_factory=dict)
-    by_label: dict[Label, list[str]] = field(default_factory=dict)
-    left_out: dict[Label, str] = field(default_factory=dict)
+    by_target: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     origins: dict[tuple[str, str], Label] = field(default_factory=dict)
 
     def of(self, targets: Iterable[Target]) -> list[str]:
         """The nodes of some targets; TargetError where a target that was named alone has none."""
         chosen = list(targets)
-        found = [name for target in chosen for name in self.by_label.get(target.label, ())]
+        found = [name for target in chosen for name in self.by_target.get(target.recipe.path, ())]
         if not found and len(chosen) == 1:
-            label = chosen[0].label
-            message = f"{label} cannot be built here: {self.left_out.get(label, 'it has no architecture')}"
+            message = f"{chosen[0].label} cannot be built here: {self.left_out[chosen[0].recipe.path]}"
             raise TargetError(message)
         return found
 
@@ -53,15 +52,15 @@ def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
     """The nodes of a workspace. Raises RecipeError for a recipe that cannot be understood."""
     nodes = Nodes()
     wanted = tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default_architecture,)
-    for target in workspace.targets.values():
+    for target in (target for same_label in workspace.targets.values() for target in same_label):
         made = _package_nodes(target, workspace, wanted) if target.kind == "package" else _image_node(target, workspace, wanted)
         for described in made:
             nodes.described[described.node.id] = described
-            nodes.by_label.setdefault(target.label, []).append(described.node.id)
+            nodes.by_target.setdefault(target.recipe.path, []).append(described.node.id)
             for package in described.node.packages:
                 nodes.origins.setdefault((target.label.folder, package.name), target.label)
         if not made:
-            nodes.left_out[target.label] = f"its recipe is not for {', '.join(wanted)}"
+            nodes.left_out[target.recipe.path] = f"its recipe is not for {', '.join(wanted)}"
     return nodes
 
 

@@ -7,7 +7,7 @@ stem is ``apko``. An apko file that is only included by others and asks for no p
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,25 +81,33 @@ def find_recipes(root: Path, paths: Iterable[str], pipeline_folders: Iterable[st
     return [recipe for recipe in found if recipe is not None]
 
 
-def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Label, Target]:
-    """The targets of some recipes. Raises GraphError where two have one label, RecipeError for a package without a name."""
-    targets: dict[Label, Target] = {}
+def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Label, tuple[Target, ...]]:
+    """The targets of some recipes: for each label a package, an image, or one of each (``web/melange.yaml``, ``web/apko.yaml``).
+
+    Raises GraphError where two of one kind have one label, RecipeError for a package without a name.
+    """
+    targets: dict[Label, tuple[Target, ...]] = {}
     for recipe in recipes:
         if recipe.kind == "apko" and not _asks_for_packages(recipe):
             continue
         label = label_of(recipe, recipes_folder)
-        other = targets.get(label)
-        if other is not None:
-            what = "package" if recipe.kind == other.recipe.kind == "melange" else "target"
-            message = f"the {what} `{label.name}` is defined twice in this folder"
-            raise GraphError(
-                message,
-                where=_name_place(recipe),
-                details=f"the other one: {_name_place(other.recipe)}",
-                hint="rename one of them, or give each a folder of its own",
-            )
-        targets[label] = Target(label, recipe)
+        others = targets.get(label, ())
+        for other in others:
+            if other.recipe.kind == recipe.kind:
+                raise _defined_twice(label, recipe, other.recipe)
+        targets[label] = (*others, Target(label, recipe))
     return targets
+
+
+def _defined_twice(label: Label, recipe: RecipeFile, other: RecipeFile) -> GraphError:
+    what = "package" if recipe.kind == "melange" else "image"
+    message = f"the {what} `{label.name}` is defined twice in this folder"
+    return GraphError(
+        message,
+        where=_name_place(recipe),
+        details=f"the other one: {_name_place(other)}",
+        hint="rename one of them, or give each a folder of its own",
+    )
 
 
 def label_of(recipe: RecipeFile, recipes_folder: str) -> Label:
@@ -113,7 +121,7 @@ def label_of(recipe: RecipeFile, recipes_folder: str) -> Label:
     return Label(inner, stem if stem != "apko" else posixpath.basename(inner) or "apko")
 
 
-def alias_of(label: Label, targets: Mapping[Label, Target]) -> Label | None:
+def alias_of(label: Label, targets: Container[Label]) -> Label | None:
     """The target that a label means which is none: ``//images:api`` may be ``images/api/apko.yaml``."""
     folder = f"{label.folder}/{label.name}" if label.folder else label.name
     meant = Label(folder, label.name)

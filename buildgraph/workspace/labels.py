@@ -107,5 +107,5 @@ def _none_below(folder: str, everything: list[Label], spelled: str) -> list[Labe
     message = f"no target matches `{spelled}`"
     if not everything:
         raise TargetError(message, hint="this workspace holds no recipes; `bg list` shows every target")
-    folders = {label.folder for label in everything}
-    raise TargetError(message, hint=did_you_mean(folder, folders) or "`bg list` shows every target")
+    folders = {f"//{label.folder}/..." for label in everything if label.folder}
+    raise TargetError(message, hint=did_you_mean(f"//{folder}/...", folders) or "`bg list` shows every target")

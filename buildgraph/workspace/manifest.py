@@ -100,7 +100,7 @@ def load_manifest(root: Path) -> Manifest:
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
         raise ManifestError(message) from error
-    if not data.strip():
+    if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return Manifest(root)
     try:
         tree = yamltext.parse(data, FILE_NAME)

@@ -25,7 +25,7 @@ class Workspace:
     manifest: Manifest
     tree: tree.Tree
     recipes: dict[str, RecipeFile]
-    targets: dict[Label, Target]
+    targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
 
     @property
@@ -44,7 +44,7 @@ class Workspace:
         def alias(label: Label) -> Label | None:
             return discovery.alias_of(label, self.targets) or packages.get((label.folder, label.name))
 
-        return [self.targets[label] for label in select(patterns, self.targets, here, alias)]
+        return [target for label in select(patterns, self.targets, here, alias) for target in self.targets[label]]
 
     def pipeline_folders(self, recipe_folder: str) -> list[str]:
         """Where the pipelines of a recipe are looked for: the manifest's folders, else ``pipelines`` at or above the recipe."""

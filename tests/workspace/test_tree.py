@@ -1,0 +1,125 @@
+"""What a walk sees, and whether a later look may be skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildgraph.workspace import state as states
+from buildgraph.workspace.tree import Tree, unchanged, walk
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for path, text in {
+        "a.yaml": "a", "pkg/b.yaml": "b", "pkg/src/c.c": "c", "pkg/src/.gitignore": "*.o\n!keep.o\n", "pkg/src/x.o": "o",
+        "pkg/src/keep.o": "k", ".gitignore": "/out\nsecret*\n", "out/big": "x", "pkg/secret.txt": "s", ".git/HEAD": "ref",
+        "cached/CACHEDIR.TAG": "Signature", "cached/blob": "x",
+    }.items():  # fmt: skip
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def test_a_walk_leaves_out_what_git_ignores(root: Path) -> None:
+    """.gitignore files of every level count, deeper ones first; .git and caches are never entered."""
+    tree = walk(root, [""], frozenset({"excluded"}))
+    assert sorted(tree.files) == [".gitignore", "a.yaml", "pkg/b.yaml", "pkg/src/.gitignore", "pkg/src/c.c", "pkg/src/keep.o"]
+
+
+def test_named_sources_count_although_git_ignores_them(root: Path) -> None:
+    """What the manifest names is seen wherever it lies."""
+    tree = walk(root, ["pkg"], NOTHING, ["out", "pkg/secret.txt", "not/there"])
+    assert {"out/big", "pkg/secret.txt", "pkg/b.yaml"} <= set(tree.files)
+    assert unchanged(root, tree)
+    (root / "pkg/secret.txt").write_text("other!")
+    assert not unchanged(root, tree)
+
+
+def test_links_and_odd_files(root: Path) -> None:
+    """Links to files count as what they point to; dangling ones and sockets do not, until they become files."""
+    (root / "pkg/link.yaml").symlink_to("b.yaml")
+    (root / "pkg/dangling").symlink_to("nowhere")
+    os.mkfifo(root / "pkg/pipe")
+    tree = walk(root, [""], NOTHING)
+    assert tree.links == {"pkg/link.yaml"}
+    assert tree.odd == {"pkg/dangling", "pkg/pipe"}
+    assert unchanged(root, tree)
+    (root / "pkg/nowhere").write_text("now")
+    assert not unchanged(root, tree)
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "content": lambda root: (root / "pkg/src/c.c").write_text("cc"),
+    "new file": lambda root: (root / "pkg/new").write_text(""),
+    "removed file": lambda root: (root / "pkg/b.yaml").unlink(),
+    "renamed file": lambda root: (root / "pkg/b.yaml").rename(root / "pkg/c.yaml"),
+    "mode": lambda root: (root / "pkg/src/c.c").chmod(0o755),
+    "new folder": lambda root: (root / "pkg/empty").mkdir(),
+    "removed folder": lambda root: shutil.rmtree(root / "pkg/src"),
+    "ignore rules": lambda root: (root / "pkg/src/.gitignore").write_text("*.c\n"),
+    "same size and time": lambda root: _swap(root / "pkg/src/c.c", "d"),
+    "file to folder": lambda root: _to_folder(root / "a.yaml"),
+}
+
+
+def _to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _swap(path: Path, text: str) -> None:
+    found = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_every_change_is_noticed(root: Path, edit: Callable[[Path], object]) -> None:
+    """Nothing that a walk would see differently passes for unchanged."""
+    tree = walk(root, [""], NOTHING)
+    assert unchanged(root, tree)
+    edit(root)
+    assert not unchanged(root, tree)
+
+
+def test_what_is_ignored_may_change(root: Path) -> None:
+    """Ignored files and folders are not looked at."""
+    tree = walk(root, [""], NOTHING)
+    (root / "out/big").write_text("bigger")
+    (root / "pkg/secret.txt").write_text("other")
+    assert unchanged(root, tree)
+
+
+def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is saved is what is loaded, if it is this version's."""
+    tree = walk(root, [""], NOTHING)
+    state = states.State(tree, {"a.yaml": "0" * 64}, {"asked": {"answer": "x"}})
+    path = tmp_path_factory.mktemp("user") / "state" / "s.json"
+    states.save_state(path, "1", state, states.now())
+    racy = states.load_state(path, "1")
+    assert not unchanged(root, racy.tree), "files changed about now are not trusted"
+    for name in tree.files:
+        os.utime(root / name, ns=(0, 0))
+    later = states.State(walk(root, [""], NOTHING), state.digests, state.builds)
+    settled = max(stat[4] for stat in later.tree.files.values()) + 2 * states.RACY_NS
+    states.save_state(path, "1", later, settled)
+    loaded = states.load_state(path, "1")
+    assert loaded == later
+    assert unchanged(root, loaded.tree)
+    assert states.load_state(path, "2") == states.State()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format":1}', b"\xff\xfe", b'{"format":1,"version":"1","tree":5}'])
+def test_a_damaged_state_file_is_no_state(tmp_path: Path, damage: bytes) -> None:
+    """Truncation and noise cost time, nothing else."""
+    path = tmp_path / "s.json"
+    path.write_bytes(damage)
+    assert states.load_state(path, "1") == states.State()
+    assert states.load_state(tmp_path / "missing", "1").tree == Tree()
