@@ -119,7 +119,7 @@ class Executor:
         if materials.kind == "package":
             outputs, packages = collect.packages(box_folder / "out", scratch, self.cas)
         else:
-            outputs, packages = collect.image(box_folder / "out", materials.tag, self.cas), []
+            outputs, packages = collect.image(box_folder / "out", materials.tag.rpartition(":")[2], self.cas), []
         record = Record(
             action=action.key,
             node=action.node.id,

@@ -278,6 +278,8 @@ class _Run:
 
     def _settle(self, name: str, outcome: Outcome, *, seconds: float = 0.0, same: bool = False, message: str = "") -> None:
         self.result.outcomes[name] = outcome
+        if self.cancelled.is_set() and outcome in {"failed", "skipped"}:
+            return  # the user who stopped it knows
         self.listener(Finished(name, outcome, seconds, same, message))
 
 

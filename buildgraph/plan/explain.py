@@ -70,6 +70,9 @@ class Explainer:
                 yield _tell_package(change)
             case "external":
                 yield _tell_external(change)
+            case "format":
+                shown = change.new or change.old
+                yield f"{shown.why if shown else change.name}: {_value(change.old)} -> {_value(change.new)}"
             case _:
                 yield f"{change.name}: {_value(change.old)} -> {_value(change.new)}"
 

@@ -9,7 +9,6 @@ import pytest
 from buildgraph.errors import ManifestError
 from buildgraph.workspace.manifest import EPOCH_1980, Manifest, find_workspace, load_manifest
 
-
 EVERYTHING = """\
 recipes: ./pkgs/
 out: build
