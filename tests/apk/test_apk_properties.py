@@ -204,8 +204,12 @@ def test_a_written_package_is_canonical_and_true(entry: IndexEntry, content: dic
         assert canonical.read_bytes() == path.read_bytes()
 
 
+# A name with a slash at its end is a folder's to every reader of tar; a control segment holds files.
+FILE_NAMES = st.text(min_size=1, max_size=200).filter(lambda name: not name.endswith("/"))
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.text(min_size=1, max_size=200), st.binary(max_size=50)), max_size=4), st.sampled_from([0, 1, 2]))
+@given(st.lists(st.tuples(FILE_NAMES, st.binary(max_size=50)), max_size=4), st.sampled_from([0, 1, 2]))
 def test_the_canonical_form_is_a_fixed_point(control: list[tuple[str, bytes]], form: int) -> None:
     """Whatever names and tar form a control segment has, the second canonical form equals the first."""
     data = gzip.compress(bytes(1024), mtime=0)

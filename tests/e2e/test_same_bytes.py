@@ -1,24 +1,27 @@
-"""The same inputs give the same bytes wherever, however and by whomever they are built, and the bytes of melange and apko by hand."""
+"""The same inputs give the same bytes wherever, however and by whomever they are built, and they are melange's and apko's own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pwd
 import shutil
+import stat
 import subprocess
+import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from buildgraph.apk.package import read_package
-from tests.e2e.workspace import ROOT, Workspace, make_workspace
+from buildgraph.cache.records import Records
+from buildgraph.execute.tools import Toolbox
+from tests.e2e.tiny import package
+from tests.e2e.workspace import ROOT, Ran, Workspace, make_workspace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -26,6 +29,7 @@ WOLFI = "https://packages.wolfi.dev/os"
 KEY = "wolfi-signing.rsa.pub"
 EPOCH = "315532800"
 ORDINARY = 1000
+TOOLS = ("melange", "apko", "bwrap")
 IMAGES = ("api", "debug", "tools", "worker")
 PACKAGES = {"stock-worker": "worker/melange.yaml"} | {
     name: f"packages/{name}.yaml" for name in ("libstock", "shelf-label", "stock-api", "stock-config", "stock-messages")
@@ -84,26 +88,177 @@ def test_from_scratch_in_other_surroundings(
     assert built.digests() == expected
 
 
-def test_as_root_and_as_an_ordinary_user(expected: dict[str, str], seed: Path, toolbox) -> None:
+def test_as_root_and_as_an_ordinary_user(expected: dict[str, str], seed: Path, toolbox: Toolbox) -> None:
     """Root and an ordinary user build the same."""
     if os.geteuid() != 0:
-        pytest.skip("only root can become another user; here an ordinary user built everything else")
+        pytest.skip("only root can become another user; as it is, an ordinary user built everything else here")
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         base.chmod(0o755)
-        tools = base / "tools"
-        tools.mkdir(mode=0o755)
-        for tool in ("melange", "apko", "bwrap"):
-            (tools / tool).symlink_to(getattr(toolbox, tool))
-        workspace = make_workspace(base / "ws", base / "home", tools, seed)
+        (base / "tools").mkdir()
+        for tool in TOOLS:
+            (base / "tools" / tool).symlink_to(getattr(toolbox, tool))
+        workspace = make_workspace(base / "ws", base / "home", base / "tools", seed)
         for path in (base / "ws", base / "home", *(base / "ws").rglob("*")):
             os.chown(path, ORDINARY, ORDINARY)
-        needed = [sys_path(name) for name in ("prefix", "base_prefix")]
-        needed += [ROOT / "buildgraph", ROOT / "tools", seed, *(getattr(toolbox, tool) for tool in ("melange", "apko", "bwrap"))]
-        command = [*_as_ordinary_user(base, needed), *workspace.command("build", "--json", "//...")]
-        done = subprocess.run(
-            command, cwd=workspace.root, env=workspace.env(), capture_output=True, text=True, check=False, timeout=600
-        )
+        needed = [Path(sys.prefix), Path(sys.base_prefix), ROOT, seed, *(getattr(toolbox, tool) for tool in TOOLS)]
+        within = _as_ordinary_user(base, needed)
+        python = subprocess.run([*within, sys.executable, "-c", "import os; print(os.getuid())"], capture_output=True, text=True)
+        assert python.stdout == f"{ORDINARY}\n", f"an ordinary user cannot run this Python: {python.stderr}"
+
+        command = [*within, *workspace.command("build", "--json", "//...")]
+        done = subprocess.run(command, cwd=base / "ws", env=workspace.env(), capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
-        owners = {path.lstat().st_uid for path in (workspace.root / "out").rglob("*")}
-        assert owners == {ORDINARY}, "it was really built by another user"
+        assert {path.lstat().st_uid for path in (base / "ws/cache/blobs").rglob("*")} == {ORDINARY}
+        assert Ran(0, done.stdout, done.stderr).digests() == expected
+
+
+def _as_ordinary_user(base: Path, needed: list[Path]) -> list[str]:
+    """A command prefix: an ordinary user, to whom what lies in folders closed to others (root's home) is opened for reading.
+
+    A mount namespace of its own covers each such folder by an empty one, and binds into that what is needed, at its own place.
+    """
+    lines = []
+    for number, closed in enumerate(sorted({folder for path in needed if (folder := _closed_above(path.resolve()))})):
+        stash = base / f"closed-{number}"
+        stash.mkdir()
+        lines += [f"mount --rbind '{closed}' '{stash}'", f"mount -t tmpfs -o mode=755 tmpfs '{closed}'"]
+        for path in sorted({path.resolve() for path in needed if path.resolve().is_relative_to(closed)}):
+            source = stash / path.relative_to(closed)
+            folder = path if path.is_dir() else path.parent
+            make = f"mkdir -p '{folder}'" + ("" if path.is_dir() else f"; touch '{path}'")
+            lines += [f"{make}; mount --rbind '{source}' '{path}'"]
+    identity = ["setpriv", "--reuid", str(ORDINARY), "--regid", str(ORDINARY), "--clear-groups"]
+    return ["unshare", "--mount", "sh", "-ec", "\n".join([*lines, 'exec "$@"']), "sh", *identity]
+
+
+def _closed_above(path: Path) -> Path | None:
+    """The first folder above a path that others may not enter."""
+    return next((folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH), None)
+
+
+def test_without_the_sandbox(fresh: Workspace, expected: dict[str, str]) -> None:
+    """Without the outer box the example comes out the same, and that is said."""
+    built = fresh.build("--sandbox=off", "//...")
+    assert "sandbox off" in built.err
+    assert built.digests() == expected
+
+
+def test_what_was_built_without_the_sandbox_is_not_taken_for_sealed(empty: Workspace) -> None:
+    """An open build's record is never served to a sealed one, although it lies in the same cache: what it saw stays with it."""
+    empty.write("recipes/probe.yaml", package("probe", 'cat /proc/sys/kernel/random/boot_id >"$OUT/usr/share/probe"'))
+    opened = empty.build("--sandbox=off", "//:probe")
+    assert opened.ran == {"//:probe"}
+
+    sealed = empty.build("//:probe")
+    assert sealed.ran == {"//:probe"}
+    assert empty.build("--sandbox=off", "//:probe").outcome("hit") == {"//:probe"}
+    shutil.rmtree(empty.home / ".cache/buildgraph/state", ignore_errors=True)
+    assert empty.build("//:probe").outcome("hit") == {"//:probe"}
+
+    records = Records(empty.root / "cache")
+    found = records.get_many("action", list(records.keys("action")))
+    assert sorted(record["sealed"] for record in found.values()) == [False, True]
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A folder with the example's recipes, in which they find their packages in ./repo, and plain melange and apko."""
+
+    root: Path
+    tools: Path
+
+    def run(self, *command: str) -> None:
+        """Runs a tool with the few settings that decide about bytes."""
+        env = {"PATH": f"{self.tools}:/usr/bin:/bin", "HOME": str(self.root), "TZ": "UTC", "SOURCE_DATE_EPOCH": EPOCH}
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, umask=0o022, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def by_hand(built_example: Workspace, seed: Path, tmp_path_factory: pytest.TempPathFactory) -> ByHand:
+    """The recipes with nothing changed but where packages come from: ./repo has the seed's and those that bg exported."""
+    root = tmp_path_factory.mktemp("by-hand")
+    shutil.copytree(built_example.root / "recipes", root, dirs_exist_ok=True)
+    for path in (*root.glob("packages/*.yaml"), root / "worker/melange.yaml"):
+        text = path.read_text().replace(f"- {WOLFI}\n", "- ./repo\n")
+        path.write_text(text.replace(f"    keyring:\n      - {WOLFI}/{KEY}\n", ""))
+    for path in root.glob("images/*.yaml"):
+        text = path.read_text().replace("  repositories:\n", "  build_repositories: [./repo]\n  runtime_repositories:\n")
+        path.write_text(text.replace(f"{WOLFI}/{KEY}", f"./{KEY}"))
+    shutil.copy(seed / KEY, root)
+    repository = root / "repo/x86_64"
+    repository.mkdir(parents=True)
+    for folder in (seed / "x86_64", built_example.root / "out/packages/x86_64"):
+        for package_file in folder.glob("*.apk"):
+            (repository / package_file.name).symlink_to(package_file)
+    hand = ByHand(root, built_example.tools)
+    apks = [str(path.relative_to(root)) for path in sorted(repository.glob("*.apk"))]
+    hand.run("melange", "index", "--output", "repo/x86_64/APKINDEX.tar.gz", *apks)
+    return hand
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_packages_are_those_of_melange(by_hand: ByHand, built_example: Workspace, name: str) -> None:
+    """The data segments are, byte by byte, what `melange build` makes without bg."""
+    recipe = by_hand.root / PACKAGES[name]
+    shutil.copy(recipe, by_hand.root / recipe.name)
+    sources = recipe.parent if recipe.name == "melange.yaml" else recipe.with_suffix("")
+    line = ["melange", "build", recipe.name, "--arch", "x86_64", "--runner", "bubblewrap", "--ignore-signatures"]
+    line += ["--generate-index=false", "--git-commit", "unknown", "--git-repo-url", "https://unknown/unknown/unknown"]
+    line += ["--source-dir", str(_without_recipe(sources, by_hand.root / f"src-{name}")), "--out-dir", f"out-{name}"]
+    by_hand.run(*line, "--cache-dir=", "--pipeline-dir", "pipelines", "--rm")
+
+    made = sorted((by_hand.root / f"out-{name}").glob("*/*.apk"))
+    assert made
+    for path in made:
+        ours = built_example.root / "out/packages" / path.relative_to(by_hand.root / f"out-{name}")
+        assert _data(ours) == _data(path), path.name
+
+
+def _without_recipe(folder: Path, target: Path) -> Path:
+    """A recipe's own files, which are all that bg takes for its sources."""
+    if folder.is_dir():
+        shutil.copytree(folder, target, ignore=shutil.ignore_patterns("melange.yaml"))
+    else:
+        target.mkdir()
+    return target
+
+
+def _data(path: Path) -> str:
+    """The SHA-256 of a package's data segment as it lies in the file."""
+    info = read_package(path, verify=True)
+    digest = hashlib.sha256(path.read_bytes()[info.segments.data : info.segments.end]).hexdigest()
+    assert digest == info.datahash
+    return digest
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_are_those_of_apko(by_hand: ByHand, built_example: Workspace, name: str) -> None:
+    """The files of an image are what `apko build` makes without bg."""
+    (by_hand.root / f"sbom-{name}").mkdir()
+    line = ["apko", "build", f"images/{name}.yaml", f"{name}:latest", f"layout-{name}", "--arch", "x86_64"]
+    by_hand.run(*line, "--ignore-signatures", "--sbom-path", f"sbom-{name}", "--cache-dir", "apk-cache")
+    ours = _files_of_image(built_example.root / "out/oci/images" / name)
+    plain = _files_of_image(by_hand.root / f"layout-{name}")
+    assert set(ours) == set(plain)
+    assert {path for path in ours if ours[path] != plain[path]} == set()
+
+
+def _files_of_image(layout: Path) -> dict[str, tuple[object, ...]]:
+    """Every file of an image's layers: mode, owner, kind, link and the digest of its content, by path."""
+    blob = layout
+    for kind in ("manifests", "manifests"):
+        index = json.loads((blob / "index.json" if blob == layout else blob).read_bytes())
+        digest = index[kind][0]["digest"] if kind in index else ""
+        blob = layout / "blobs" / digest.replace(":", "/") if digest else blob
+    manifest = json.loads(blob.read_bytes())
+    found: dict[str, tuple[object, ...]] = {}
+    for layer in manifest["layers"]:
+        with tarfile.open(layout / "blobs" / layer["digest"].replace(":", "/")) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                digest = hashlib.sha256(content.read()).hexdigest() if content else ""
+                found[member.name] = (member.mode, member.uid, member.gid, member.type, member.linkname, member.mtime, digest)
+    assert len(found) > 100
+    return found
