@@ -3,8 +3,6 @@
 ``ask.py --gone ADDRESS`` waits until nothing listens there any more; exit code 1 if something still does.
 """
 
-# ruff: noqa: INP001, T201, TID251 - a program of its own: it reads its command line, asks 127.0.0.1 and prints
-
 from __future__ import annotations
 
 import json

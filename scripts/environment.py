@@ -5,8 +5,6 @@ want the same share it. A virtual environment cannot be moved, so it is made in 
 an interrupted run left behind has none and is made again. Only the standard library is used here.
 """
 
-# ruff: noqa: INP001, S603, T201, TID251 - a program of its own: it reads its command line, runs pip and prints
-
 from __future__ import annotations
 
 import fcntl

@@ -1,7 +1,5 @@
 """The launcher: works from a fresh copy of the tree, from anywhere, heals what was interrupted, and costs nothing afterwards."""
 
-# ruff: noqa: TID251 - a start gets the environment of whoever runs the tests, but for what is tested
-
 from __future__ import annotations
 
 import os

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FindPipeline: TypeAlias = Callable[[str], Source | None]
 
 _MAX_STEPS = 20_000
+_MAX_DEPTH = 100
 _DIGESTS = {"expected-sha256": 64, "expected-sha512": 128, "expected-commit": 40}
 _HEX = frozenset("0123456789abcdefABCDEF")
 
@@ -37,16 +38,19 @@ class Compiler:
     uses: list[Use] = field(default_factory=list)
     network: list[NetworkReason] = field(default_factory=list)
     count: int = 0
+    definitions: dict[str, Step] = field(default_factory=dict)
 
     def compile(self, steps: tuple[Step, ...], variables: dict[str, str], *, made: bool = True) -> None:
         """Compiles a list of top-level steps; ``made`` says whether they will run, not whether their needs count."""
         for step in steps:
-            self._step(step, variables, _Context(live=True, runs=made))
+            self._step(step, variables, _Context(live=True, runs=made), 0)
 
-    def _step(self, step: Step, inherited: dict[str, str], context: _Context) -> None:
+    def _step(self, step: Step, inherited: dict[str, str], context: _Context, depth: int) -> None:
         self.count += 1
         if self.count > _MAX_STEPS:
             raise RecipeError(f"more than {_MAX_STEPS:,} pipeline steps", where=step.place("uses"))
+        if depth > _MAX_DEPTH:
+            raise RecipeError(f"pipelines nest deeper than {_MAX_DEPTH} levels", where=step.place("uses"))
         if step.uses and not step.steps:
             step, context = self._loaded(step, context)
         scope = self._scope(step, inherited)
@@ -63,7 +67,7 @@ class Compiler:
         if context.runs:
             self._note_commands(step)
         for inner in step.steps:
-            self._step(inner, scope, context)
+            self._step(inner, scope, context, depth + 1)
 
     def _loaded(self, step: Step, context: _Context) -> tuple[Step, _Context]:
         name, where = step.uses, step.place("uses")
@@ -73,7 +77,7 @@ class Compiler:
             circle = " -> ".join([*context.chain[context.chain.index(name) :], name])
             raise RecipeError(f"the pipeline `{name}` uses itself: {circle}", where=where)
         local = self.find_pipeline(name)
-        definition = _definition(local) if local is not None else pipelines.builtin(name)
+        definition = self._definition(name, local) if local is not None else pipelines.builtin(name)
         if definition is None:
             hint = did_you_mean(name, pipelines.builtin_names())
             what = f"there is no pipeline `{name}`, neither in the pipeline folders nor in melange {pipelines.MELANGE_VERSION}"
@@ -88,6 +92,14 @@ class Compiler:
             self.network.append(NetworkReason(f"uses: {name}", where.path, where.line))
         via, place = (context.via, context.place) if context.place else (name, where)
         return loaded, _Context(via, place, (*context.chain, name), live=context.live, runs=context.runs)
+
+    def _definition(self, name: str, source: Source) -> Step:
+        if name not in self.definitions:
+            tree = source.tree if isinstance(source.tree, Mapping) else Mapping()
+            # melange decodes definitions without KnownFields (usescache.go), so unknown keys are fine in them.
+            schema.check(tree, schema.PIPELINE, source.path, source.text, known_fields=False)
+            self.definitions[name] = pipelines.step_of(tree, source, str)
+        return self.definitions[name]
 
     def _scope(self, step: Step, inherited: dict[str, str]) -> dict[str, str]:
         """All variables that this step sees: inherited ones, then its inputs (pipeline.go, validateWith and MutateWith)."""
@@ -132,14 +144,6 @@ class _Context:
     chain: tuple[str, ...] = ()
     live: bool = True
     runs: bool = True
-
-
-def _definition(source: Source) -> Step:
-    if not isinstance(source.tree, Mapping):
-        return pipelines.step_of(Mapping(), source, str)
-    # melange decodes definitions without KnownFields (usescache.go), so unknown keys are fine in them.
-    schema.check(source.tree, schema.PIPELINE, source.path, source.text, known_fields=False)
-    return pipelines.step_of(source.tree, source, str)
 
 
 def _substituted(step: Step, key: str, text: str, scope: dict[str, str], *, quoted: bool = False) -> str:

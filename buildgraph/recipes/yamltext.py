@@ -219,11 +219,12 @@ def _escape(match: re.Match[str]) -> str:
 
 @dataclass(slots=True)
 class _Open:
-    """A collection that is being read: its node, how many nodes lie in it, and for a mapping the key that waits for a value."""
+    """A collection that is being read: its node, how many nodes and levels lie in it, and the key that waits for a value."""
 
     node: Sequence | Mapping
     anchor: str | None
     size: int = 1
+    height: int = 1
     key: Scalar | None = None
     merges: list[Node] = field(default_factory=list)
 
@@ -235,7 +236,7 @@ class _Composer:
         self.text = text
         self.path = path
         self.stack: list[_Open] = []
-        self.anchors: dict[str, tuple[Node, int] | None] = {}
+        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
         self.nodes = 0
         self.aliased = 0
 
@@ -293,8 +294,8 @@ class _Composer:
             self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
         node = Scalar(text, plain, *_position(event))
         if event.anchor is not None:
-            self.anchors[event.anchor] = (node, 1)
-        self._add(node, 1)
+            self.anchors[event.anchor] = (node, 1, 0)
+        self._add(node, 1, 0)
         return node
 
     def _start(self, event: yaml.CollectionStartEvent, node: Sequence | Mapping) -> None:
@@ -312,8 +313,8 @@ class _Composer:
         if isinstance(closed.node, Mapping) and closed.merges:
             self._merge(closed.node, closed.merges)
         if closed.anchor is not None:
-            self.anchors[closed.anchor] = (closed.node, closed.size)
-        self._add(closed.node, closed.size)
+            self.anchors[closed.anchor] = (closed.node, closed.size, closed.height)
+        self._add(closed.node, closed.size, closed.height)
         return closed.node
 
     def _alias(self, event: yaml.AliasEvent) -> Node:
@@ -323,17 +324,20 @@ class _Composer:
         known = self.anchors[name]
         if known is None:
             self._fail(f"the anchor `&{name}` contains itself", event)
-        node, size = known
+        node, size, height = known
         self.aliased += size
         if self.aliased > MAX_ALIASED_NODES:
             self._fail(f"anchors expand to more than {MAX_ALIASED_NODES:,} values", event)
-        self._add(node, size)
+        # An alias may bring levels that no text shows, and trees are walked by recursion later.
+        if len(self.stack) + height > MAX_DEPTH:
+            self._fail(f"nested deeper than {MAX_DEPTH} levels", event)
+        self._add(node, size, height)
         return node
 
     def _expects_key(self) -> bool:
         return bool(self.stack) and isinstance(self.stack[-1].node, Mapping) and self.stack[-1].key is None
 
-    def _add(self, node: Node, size: int) -> None:
+    def _add(self, node: Node, size: int, height: int) -> None:
         """Puts a finished node into the collection that is open."""
         self.nodes += 1
         if self.nodes > MAX_NODES:
@@ -342,6 +346,7 @@ class _Composer:
             return
         parent = self.stack[-1]
         parent.size += size
+        parent.height = max(parent.height, height + 1)
         target = parent.node
         if isinstance(target, Sequence):
             target.items.append(node)

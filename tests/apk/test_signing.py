@@ -91,7 +91,7 @@ def test_a_key_name_must_be_a_file_name(name: str, key: bytes) -> None:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_apko_builds_from_a_signed_repository(signed: bool, key: bytes, apko: Path, tmp_path: Path) -> None:  # noqa: FBT001 - a table
+def test_apko_builds_from_a_signed_repository(signed: bool, key: bytes, apko: Path, tmp_path: Path) -> None:
     """With verification on apko takes a canonical, signed package from a signed index, and refuses an unsigned index."""
     folder = tmp_path / "repo" / "x86_64"
     folder.mkdir(parents=True)

@@ -213,7 +213,7 @@ def test_apko_takes_what_meets_a_requirement(offer: IndexEntry, wanted: str, sol
 
 
 @pytest.mark.parametrize(("version", "accepted"), [(None, True), ("1", True), ("3", False), ("nonsense", False)])
-def test_an_offer_without_version_may_meet_anything(version: str | None, accepted: bool) -> None:  # noqa: FBT001 - a table
+def test_an_offer_without_version_may_meet_anything(version: str | None, accepted: bool) -> None:
     """Whether it does depends on its package; a version that cannot be read meets no requirement of one."""
     assert Requirement.parse("bar<2").accepts(version) is accepted
 

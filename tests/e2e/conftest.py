@@ -65,8 +65,10 @@ def empty(tmp_path: Path, tools_on_path: Path, seed: Path) -> Workspace:
     root, home = tmp_path / "ws", tmp_path / "home"
     root.mkdir()
     home.mkdir()
-    (root / "buildgraph.yaml").write_text(MANIFEST.format(seed=seed) + "repositories: [https://packages.wolfi.dev/os]\n"
-                                          "keyring: [https://packages.wolfi.dev/os/wolfi-signing.rsa.pub]\n")
+    (root / "buildgraph.yaml").write_text(
+        MANIFEST.format(seed=seed) + "repositories: [https://packages.wolfi.dev/os]\n"
+        "keyring: [https://packages.wolfi.dev/os/wolfi-signing.rsa.pub]\n"
+    )
     (root / "recipes").mkdir()
     return Workspace(root, home, tools_on_path)
 

@@ -49,7 +49,9 @@ def test_git_history_is_no_input(example: Workspace) -> None:
 
     def git(*arguments: str) -> None:
         identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
-        subprocess.run(["git", "-c", "init.defaultBranch=main", *arguments], cwd=example.root, env=example.env(identity), check=True)
+        subprocess.run(
+            ["git", "-c", "init.defaultBranch=main", *arguments], cwd=example.root, env=example.env(identity), check=True
+        )
 
     git("init", "--quiet")
     git("add", "recipes", "buildgraph.yaml")

@@ -234,7 +234,9 @@ class CleanBuild:
             architecture: Box({n: (node, self.results[node].made[n]) for n, node in part.local.items()}, part.external)
             for architecture, part in parts.items()
         }
-        ident = repr((target.kind, target.name, target.packages, target.inputs, target.world, target.fails, architectures, _listed(boxes)))
+        ident = repr(
+            (target.kind, target.name, target.packages, target.inputs, target.world, target.fails, architectures, _listed(boxes))
+        )
         try:
             outputs, made = act(target, boxes)
         except ActionFailedError:

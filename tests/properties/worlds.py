@@ -82,8 +82,12 @@ def externals(name: str) -> st.SearchStrategy[External]:
         version=st.sampled_from(VERSIONS),
         build=st.integers(0, 1),
         depends=st.just(()) if name == "e0" else asked,
-        provides=st.just(("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0")) if name == "e0" else _texts(st.sampled_from([*KINDS, "v0", "so:s0=2"]), 1),
-        install_if=st.just(()) if name == "e0" else st.one_of(st.just(()), _texts(st.sampled_from(["e0", "p0", "p1", "e2>=2", "v0"]), 2)),
+        provides=st.just(("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0"))
+        if name == "e0"
+        else _texts(st.sampled_from([*KINDS, "v0", "so:s0=2"]), 1),
+        install_if=st.just(())
+        if name == "e0"
+        else st.one_of(st.just(()), _texts(st.sampled_from(["e0", "p0", "p1", "e2>=2", "v0"]), 2)),
     )
 
 

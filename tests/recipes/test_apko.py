@@ -20,7 +20,9 @@ BASE = (
 
 def test_lists_of_included_files_come_first():
     """MergeInto: each package keeps the file and line that it stands in."""
-    recipe = apko("include: mid.yaml\ncontents: {packages: [top]}", mid="include: base.yaml\ncontents: {packages: [mid]}", base=BASE)
+    recipe = apko(
+        "include: mid.yaml\ncontents: {packages: [top]}", mid="include: base.yaml\ncontents: {packages: [mid]}", base=BASE
+    )
 
     assert [(need.text, need.path, need.line) for need in recipe.packages] == [
         ("base", "base.yaml", 4), ("mid", "mid.yaml", 2), ("top", "image.yaml", 2),
@@ -36,7 +38,8 @@ def test_the_including_file_wins_for_all_else():
 
     assert yamltext.emit(tree) == yamltext.emit(
         yamltext.parse(
-            b"contents:\n  repositories: ['https://example.org/os/']\n  keyring: [k.pub]\n  packages: [base]\nentrypoint: {command: /base}\n"
+            b"contents:\n  repositories: ['https://example.org/os/']\n  keyring: [k.pub]\n  packages: [base]\n"
+            b"entrypoint: {command: /base}\n"
             b"environment: {A: top, B: base}\narchs: [amd64]\ncmd: serve\n", "x",
         )
     )  # fmt: skip
@@ -51,7 +54,10 @@ def test_a_service_bundle_needs_s6():
 
 def test_the_box_takes_packages_from_its_own_repository():
     """Remote lines stay for the image; local folders and tags do not."""
-    tree = merged("contents:\n  repositories: [https://a/os, ./packages, '@local /x']\n  runtime_repositories: [https://b]\n  packages: [x]\n")
+    tree = merged(
+        "contents:\n  repositories: [https://a/os, ./packages, '@local /x']\n  runtime_repositories: [https://b]\n"
+        "  packages: [x]\n"
+    )
 
     assert yamltext.emit(boxed_apko(tree, keyring=("keys/k.pub",))) == (
         'contents:\n  build_repositories:\n    - "./repo"\n  keyring:\n    - keys/k.pub\n  packages:\n    - x\n'

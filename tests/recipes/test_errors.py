@@ -128,6 +128,14 @@ def test_pipelines_that_use_themselves():
         melange(HEAD + "pipeline: [{uses: a}]", a="pipeline: [{uses: b}]", b="pipeline: [{uses: a}]")
 
 
+def test_pipelines_that_nest_without_end():
+    """A chain of a thousand definitions is refused before any stack overflows."""
+    chain = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}]" for i in range(1000)}
+
+    with pytest.raises(RecipeError, match="pipelines nest deeper than 100 levels"):
+        melange(HEAD + "pipeline: [{uses: p0}]", **chain)
+
+
 def test_pipelines_that_multiply_without_end():
     """Forty lines can stand for 2**40 steps."""
     doubling = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}, {{uses: p{i + 1}}}]" for i in range(40)}

@@ -28,8 +28,8 @@ def test_an_epoch_that_is_not_given_is_zero():
 def test_variables_reach_names_dependencies_and_environment():
     """`package.*`, `vars.*` and transformed variables are replaced while parsing."""
     recipe = melange(
-        HEAD
-        + "  dependencies:\n    runtime: ['bar=${{package.full-version}}']\n    provides: ['foo-${{vars.major}}=${{package.version}}']\n"
+        HEAD + "  dependencies:\n    runtime: ['bar=${{package.full-version}}']\n"
+        "    provides: ['foo-${{vars.major}}=${{package.version}}']\n"
         + "vars: {flavour: musl}\n"
         + "var-transforms:\n  - {from: '${{package.version}}', match: '^(\\d+).*', replace: '$1', to: major}\n"
         + "environment:\n  contents:\n    packages: ['gcc-${{vars.flavour}}', 'jdk-${{ vars.major }}']\n"
@@ -47,8 +47,8 @@ def test_ranges_expand_by_sorted_keys():
     recipe = melange(
         HEAD
         + "data:\n  - name: pys\n    items: {3.9: '39', 3.10: '310'}\n"
-        + "subpackages:\n  - range: pys\n    name: py${{range.key}}-foo\n    dependencies: {provides: ['py3-foo-${{range.value}}']}\n"
-        + "    if: '\"${{range.key}}\" == \"3.9\"'\n"
+        + "subpackages:\n  - range: pys\n    name: py${{range.key}}-foo\n"
+        "    dependencies: {provides: ['py3-foo-${{range.value}}']}\n" + '    if: \'"${{range.key}}" == "3.9"\'\n'
     )
 
     assert [(p.name, p.provides, p.made) for p in recipe.packages[1:]] == [
@@ -70,7 +70,8 @@ def test_a_subpackage_whose_condition_is_false_is_not_made():
 def test_needs_of_pipelines_are_part_of_the_environment():
     """Built-in ones with their inputs filled in, in melange's order, each with the line that asks for it."""
     recipe = melange(
-        HEAD + "environment: {contents: {packages: [busybox]}}\npipeline:\n  - uses: go/build\n    with: {packages: ., output: x, go-package: go-1.22}\n"
+        HEAD + "environment: {contents: {packages: [busybox]}}\npipeline:\n  - uses: go/build\n"
+        "    with: {packages: ., output: x, go-package: go-1.22}\n"
     )
 
     needs = [(need.text, need.via, need.line) for need in recipe.environment]
@@ -101,7 +102,8 @@ def test_local_pipelines_come_before_built_in_ones():
     recipe = melange(
         HEAD + "pipeline:\n  - uses: strip\n  - uses: my/tool\n    with: {what: x}\n",
         strip="needs: {packages: [my-strip]}",
-        my__tool="inputs: {what: {required: true}}\nneeds: {packages: ['tool-${{inputs.what}}']}\npipeline: [{uses: patch, with: {patches: a}}]",
+        my__tool="inputs: {what: {required: true}}\nneeds: {packages: ['tool-${{inputs.what}}']}\n"
+        "pipeline: [{uses: patch, with: {patches: a}}]",
     )
 
     assert [(need.text, need.via, need.line) for need in recipe.environment] == [
@@ -117,8 +119,8 @@ def test_local_pipelines_come_before_built_in_ones():
 def test_a_build_option_changes_variables_and_environment():
     """build.go, applyBuildOption: variables replaced while parsing keep their value, those of the compilation change."""
     text = (
-        HEAD
-        + "vars: {tool: a}\noptions:\n  fast:\n    vars: {tool: b}\n    environment: {contents: {packages: {add: [quick], remove: [slow]}}}\n"
+        HEAD + "vars: {tool: a}\noptions:\n  fast:\n    vars: {tool: b}\n"
+        "    environment: {contents: {packages: {add: [quick], remove: [slow]}}}\n"
         + "environment: {contents: {packages: [slow, 'x-${{vars.tool}}']}}\npipeline:\n  - uses: p\n"
         + "  - if: ${{options.fast.enabled}} == 'true'\n    uses: strip\n"
     )
@@ -141,9 +143,15 @@ def test_the_architecture_decides_conditions_in_any_spelling():
 
 def test_network_reasons_name_pipelines_and_commands_with_their_lines():
     """What the plan shows beside a recipe that is not sealed."""
-    recipe = melange(HEAD + "pipeline:\n  - uses: fetch\n    with: {uri: https://x, expected-none: 'true'}\n  - runs: |\n      make\n      npm ci\n")
+    recipe = melange(
+        HEAD
+        + "pipeline:\n  - uses: fetch\n    with: {uri: https://x, expected-none: 'true'}\n  - runs: |\n      make\n      npm ci\n"
+    )
 
-    assert [(reason.what, reason.path, reason.line) for reason in recipe.network] == [("uses: fetch", "foo.yaml", 6), ("npm ci", "foo.yaml", 10)]
+    assert [(reason.what, reason.path, reason.line) for reason in recipe.network] == [
+        ("uses: fetch", "foo.yaml", 6),
+        ("npm ci", "foo.yaml", 10),
+    ]
 
 
 def test_a_recipe_without_downloads_has_no_reason():
@@ -154,8 +162,8 @@ def test_a_recipe_without_downloads_has_no_reason():
 def test_other_fields_that_bear_on_the_action():
     """Users, capabilities, resources, repositories, keys."""
     recipe = melange(
-        HEAD
-        + "  resources: {cpu: 4, memory: 2Gi}\n  timeout: 90m\n  target-architecture: [x86_64]\ncapabilities: {add: [CAP_SYS_ADMIN]}\n"
+        HEAD + "  resources: {cpu: 4, memory: 2Gi}\n  timeout: 90m\n  target-architecture: [x86_64]\n"
+        "capabilities: {add: [CAP_SYS_ADMIN]}\n"
         + "environment:\n  accounts: {run-as: root}\n  contents: {repositories: ['@local ./packages'], keyring: [k.pub]}\n"
     )
 
@@ -166,7 +174,10 @@ def test_other_fields_that_bear_on_the_action():
 
 def test_a_recipe_survives_the_way_through_json():
     """The state file keeps recipes as lists."""
-    recipe = melange(HEAD + "  resources: {cpu: 4}\npipeline: [{uses: strip}, {runs: curl x}]\nsubpackages: [{name: x, dependencies: {provides: [a, b]}}]\n")
+    recipe = melange(
+        HEAD + "  resources: {cpu: 4}\npipeline: [{uses: strip}, {runs: curl x}]\n"
+        "subpackages: [{name: x, dependencies: {provides: [a, b]}}]\n"
+    )
 
     assert melange_from_primitive(json.loads(json.dumps(to_primitive(recipe)))) == recipe
 
@@ -174,17 +185,27 @@ def test_a_recipe_survives_the_way_through_json():
 def test_normalising_drops_what_says_nothing_about_the_packages():
     """Tests and the way to find updates."""
     tree = yamltext.parse_mapping(
-        (HEAD + "  test-resources: {cpu: 1}\nupdate: {enabled: true}\ntest: {pipeline: []}\nsubpackages: [{name: x, test: {pipeline: []}}]\n").encode(), "x"
+        (
+            HEAD + "  test-resources: {cpu: 1}\nupdate: {enabled: true}\ntest: {pipeline: []}\n"
+            "subpackages: [{name: x, test: {pipeline: []}}]\n"
+        ).encode(),
+        "x",
     )
 
-    assert yamltext.emit(normalise(tree)) == 'package:\n  epoch: 4\n  name: foo\n  version: "1.2.3"\nsubpackages:\n  -\n    name: x\n'
+    assert (
+        yamltext.emit(normalise(tree))
+        == 'package:\n  epoch: 4\n  name: foo\n  version: "1.2.3"\nsubpackages:\n  -\n    name: x\n'
+    )
 
 
 def test_the_box_has_one_repository_and_no_keys():
     """Whatever the recipe lists, and where it lists nothing."""
-    for environment in ("", "environment: {contents: {repositories: [a], keyring: [k], build_repositories: [c], packages: [p]}}\n"):
+    for environment in (
+        "",
+        "environment: {contents: {repositories: [a], keyring: [k], build_repositories: [c], packages: [p]}}\n",
+    ):
         boxed = yamltext.emit(boxed_melange(yamltext.parse_mapping((HEAD + environment).encode(), "x")))
 
-        assert 'keyring: []\n' in boxed
+        assert "keyring: []\n" in boxed
         assert 'repositories:\n      - "./repo"\n' in boxed
         assert "build_repositories" not in boxed

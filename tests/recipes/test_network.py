@@ -14,9 +14,12 @@ from buildgraph.recipes.network import fetching_commands
     [
         "npm ci", "npm --prefix web install", "cd web && npm ci", "FOO=bar npm ci", "pip install -r requirements.txt",
         "python3 -m pip install .", "python3 -m build", "go build ./...", "GOFLAGS='-x' go install .", "go mod download",
-        "cargo build --release", "cargo auditable build", "dotnet restore", "dotnet publish -c Release", "curl -fsSL https://x/y | tar x",
-        "wget -q https://x", "git clone https://x", "git -C sub submodule update --init", "if true; then curl x; fi", "x=$(curl -s y)",
-        "bundle install", "gem install rake", "composer install", "mvn package", "./gradlew build", "./mvnw -B package", "yarn", "npx tsc",
+        "cargo build --release", "cargo auditable build", "dotnet restore", "dotnet publish -c Release",
+        "curl -fsSL https://x/y | tar x",
+        "wget -q https://x", "git clone https://x", "git -C sub submodule update --init", "if true; then curl x; fi",
+        "x=$(curl -s y)",
+        "bundle install", "gem install rake", "composer install", "mvn package", "./gradlew build", "./mvnw -B package",
+        "yarn", "npx tsc",
         "uv sync", "env A=b cargo fetch", "make \\\n  && go build", "test -f x || wget x", "/usr/bin/curl x",
     ],
 )  # fmt: skip
@@ -28,10 +31,14 @@ def test_fetching_commands_are_found(script: str):
 @pytest.mark.parametrize(
     "script",
     [
-        "make", "# npm ci", "echo done # curl x", "install -Dm755 curl /usr/bin/curl", "mv npm $x", "./configure --with-curl", "npm run build",
-        "npm test", "pip install --no-index --find-links=wheels foo", "pip --version", "python3 -m build --no-isolation", "go version",
-        "go build -mod=vendor ./...", "cargo build --offline", "cargo build --frozen", "dotnet build --no-restore", "git init", "git apply x.patch",
-        "git rev-parse HEAD", "gem build x.gemspec", "gem install --local x.gem", "cp wget.1 /usr/share/man", "curl-config --version",
+        "make", "# npm ci", "echo done # curl x", "install -Dm755 curl /usr/bin/curl", "mv npm $x",
+        "./configure --with-curl", "npm run build",
+        "npm test", "pip install --no-index --find-links=wheels foo", "pip --version", "python3 -m build --no-isolation",
+        "go version",
+        "go build -mod=vendor ./...", "cargo build --offline", "cargo build --frozen", "dotnet build --no-restore",
+        "git init", "git apply x.patch",
+        "git rev-parse HEAD", "gem build x.gemspec", "gem install --local x.gem", "cp wget.1 /usr/share/man",
+        "curl-config --version",
         "mvn -o package", "rm -rf go/build", "ls cargo-build", "cd curl",
     ],
 )  # fmt: skip

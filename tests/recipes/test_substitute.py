@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -15,13 +16,16 @@ def test_parse_time_variables_are_literal_and_unknown_ones_stay():
     """No whitespace inside the braces, one pass, no error."""
     replace = literal_replacer({"package.name": "foo", "vars.x": "${{package.name}}"})
 
-    assert replace("${{package.name}}-${{ package.name }}-${{nope}}-${{vars.x}}") == "foo-${{ package.name }}-${{nope}}-${{package.name}}"
+    assert (
+        replace("${{package.name}}-${{ package.name }}-${{nope}}-${{vars.x}}")
+        == "foo-${{ package.name }}-${{nope}}-${{package.name}}"
+    )
 
 
 def test_compile_time_variables_may_have_whitespace_and_must_be_known():
     """What melange's cond.Subst does."""
     assert substitute("<${{ a.b }}>", {"a.b": "x"}) == "<x>"
-    with pytest.raises(SubstitutionError, match="the variable `a.c` is not defined"):
+    with pytest.raises(SubstitutionError, match=r"the variable `a\.c` is not defined"):
         substitute("${{a.c}}", {"a.b": "x"})
     with pytest.raises(SubstitutionError, match="not closed"):
         substitute("${{a.b}", {"a.b": "x"})
@@ -45,7 +49,9 @@ def test_conditions(condition: str, expected: bool):
     assert evaluate(condition) is expected
 
 
-@pytest.mark.parametrize("condition", ["", "'a'", "a == 'a'", "'a' = 'a'", "'a' == 'a' 'b'", "('a' == 'a'", "'a' == 'a", "(" * 10_000])
+@pytest.mark.parametrize(
+    "condition", ["", "'a'", "a == 'a'", "'a' = 'a'", "'a' == 'a' 'b'", "('a' == 'a'", "'a' == 'a", "(" * 10_000]
+)
 def test_malformed_conditions_are_errors(condition: str):
     """Nothing is guessed."""
     with pytest.raises(SubstitutionError):
@@ -55,10 +61,8 @@ def test_malformed_conditions_are_errors(condition: str):
 @given(st.text(alphabet="'\"\\ab =!&|()${} \t", max_size=40))
 def test_any_condition_is_a_bool_or_an_error(condition: str):
     """There is no other way out."""
-    try:
+    with contextlib.suppress(SubstitutionError):
         assert evaluate(condition) in {True, False}
-    except SubstitutionError as error:
-        assert error.what
 
 
 @pytest.mark.parametrize(

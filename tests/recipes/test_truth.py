@@ -41,8 +41,9 @@ def sample(wolfi: Path) -> list[Path]:
 
 def compiled(melange: Path, recipe: Path, wolfi: Path) -> Any:
     """What `melange compile` makes of a recipe, None where it is not for this architecture."""
+    options = ["--arch=x86_64", f"--pipeline-dir={wolfi / 'pipelines'}", "--git-commit=0", "--cache-dir="]
     done = subprocess.run(
-        [melange, "compile", recipe.name, "--arch", "x86_64", "--pipeline-dir", wolfi / "pipelines", "--git-commit", "0", "--cache-dir="],
+        [melange, "compile", recipe.name, *options],
         cwd=recipe.parent, capture_output=True, check=False, text=True,
     )  # fmt: skip
     if "skip this arch" in done.stderr:
@@ -97,7 +98,9 @@ def test_melange_compile_agrees(melange: Path, wolfi: Path):
         if config is None:
             continue
         theirs, ours = said_by_melange(config), said_here(read(recipe, wolfi))
-        differences += [f"{recipe.name}: {key}: melange {theirs[key]}, here {ours[key]}" for key in theirs if theirs[key] != ours[key]]
+        differences += [
+            f"{recipe.name}: {key}: melange {theirs[key]}, here {ours[key]}" for key in theirs if theirs[key] != ours[key]
+        ]
 
     assert not differences, "\n".join(differences)
 
@@ -124,18 +127,23 @@ def test_apko_merges_includes_likewise(apko: Path, tmp_path: Path):
     """`apko show-config` says the same of an image with includes and of its merged tree."""
     files = {
         "base.yaml": (
-            "contents: {repositories: [./repo/], packages: [a, b]}\naccounts: {run-as: 65532, users: [{username: u, uid: 65532}]}\n"
+            "contents: {repositories: [./repo/], packages: [a, b]}\n"
+            "accounts: {run-as: 65532, users: [{username: u, uid: 65532}]}\n"
             "environment: {A: base, B: base}\nentrypoint: {command: /base, services: {x: y}}\narchs: [x86_64]\ncmd: serve\n"
             "annotations: {a: b}\nvolumes: [/v]\nlayering: {strategy: origin, budget: 10}\npaths: [{path: /x, type: directory}]\n"
         ),
-        "mid.yaml": "include: base.yaml\ncontents: {packages: [mid]}\nentrypoint: {}\narchs: []\ncertificates: {}\nlayering: ~\ncmd: ''\n",
-        "top.yaml": "include: mid.yaml\ncontents: {packages: [top]}\nentrypoint: {type: service-bundle}\nenvironment: {A: top}\nvolumes: [/w]\n",
+        "mid.yaml": "include: base.yaml\ncontents: {packages: [mid]}\nentrypoint: {}\narchs: []\ncertificates: {}\n"
+        "layering: ~\ncmd: ''\n",
+        "top.yaml": "include: mid.yaml\ncontents: {packages: [top]}\nentrypoint: {type: service-bundle}\n"
+        "environment: {A: top}\nvolumes: [/w]\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
     for name, text in files.items():
-        tree = merged_apko(yamltext.parse(text.encode(), name), name, text, load_include=lambda path, _: source(path, files[path]))
+        tree = merged_apko(
+            yamltext.parse(text.encode(), name), name, text, load_include=lambda path, _: source(path, files[path])
+        )
         (tmp_path / "merged.yaml").write_text(yamltext.emit(tree))
 
         assert shown(apko, tmp_path / "merged.yaml") == shown(apko, tmp_path / name)

@@ -33,7 +33,16 @@ def test_scalars_keep_the_text_that_is_written(text: str):
 
 @pytest.mark.parametrize(
     ("text", "plain"),
-    [("3.10", True), ('"3.10"', False), ("true", True), ("'true'", False), ("~", True), ("", True), ("foo", False), ("!!str 3", False)],
+    [
+        ("3.10", True),
+        ('"3.10"', False),
+        ("true", True),
+        ("'true'", False),
+        ("~", True),
+        ("", True),
+        ("foo", False),
+        ("!!str 3", False),
+    ],
 )
 def test_plain_says_that_yaml_could_read_something_other_than_a_text(text: str, plain: bool):
     """Quoting matters only where it changes the type."""
@@ -119,22 +128,36 @@ def test_deep_nesting_is_refused(text: str):
         parse(text)
 
 
+def test_aliases_cannot_nest_deeper_than_brackets():
+    """Each line nests the one before, so that no line is deep by itself."""
+    text = "a0: &a0 x\n" + "".join(f"a{i + 1}: &a{i + 1} {'[' * 9}*a{i}{']' * 9}\n" for i in range(200))
+
+    with pytest.raises(RecipeError, match="nested deeper"):
+        parse(text)
+
+
 def test_a_huge_file_is_refused_before_it_is_parsed():
     """Size is looked at first."""
     with pytest.raises(RecipeError, match="larger than 16 MiB"):
         yamltext.parse(b"#" * (yamltext.MAX_BYTES + 1), "x")
 
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(["", "~", "1", "true", "yes", "<<", "-", "- a", "a: b", "#"])
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
+    ["", "~", "1", "true", "yes", "<<", "-", "- a", "a: b", "#"]
+)
 TREES = st.recursive(
     st.builds(Scalar, TEXTS) | st.sampled_from([Scalar(x, plain=True) for x in ("", "~", "1", "-0x1F", "1.5", "true", ".inf")]),
-    lambda inner: st.builds(Sequence, st.lists(inner, max_size=4)) | st.builds(Mapping, st.dictionaries(TEXTS, inner, max_size=4)),
+    lambda inner: (
+        st.builds(Sequence, st.lists(inner, max_size=4)) | st.builds(Mapping, st.dictionaries(TEXTS, inner, max_size=4))
+    ),
     max_leaves=25,
 )
 
 
 @given(TREES)
-@example(Mapping({"x" * 2000: Sequence([Scalar("", plain=True), Sequence([])]), "": Mapping({"\x85\u2028\ufeff": Scalar("\t ")})}))
+@example(
+    Mapping({"x" * 2000: Sequence([Scalar("", plain=True), Sequence([])]), "": Mapping({"\x85\u2028\ufeff": Scalar("\t ")})})
+)
 @settings(deadline=None)
 def test_what_is_emitted_parses_to_the_same_tree(tree: Node):
     """parse(emit(x)) == x up to positions, so the canonical text can stand for the tree."""
@@ -146,7 +169,8 @@ def test_what_is_emitted_parses_to_the_same_tree(tree: Node):
 
 YAMLISH = st.lists(
     st.sampled_from(
-        ["a", "b: ", "- ", "\n", "\n  ", " ", '"', "'", "[", "]", "{", "}", ", ", "#", "|\n", ">-\n", "&x ", "*x", "<<: ", "!!str ", "! ",
+        ["a", "b: ", "- ", "\n", "\n  ", " ", '"', "'", "[", "]", "{", "}", ", ", "#", "|\n", ">-\n",
+         "&x ", "*x", "<<: ", "!!str ", "! ",
          "1", "~", "? ", "---\n", "...\n", "\t", "é", "\u2028", "\x85", "\\x41", "%YAML 1.2\n", "\x00", "\ufeff"]
     ),
     max_size=20,
@@ -160,7 +184,7 @@ def test_any_bytes_give_a_tree_or_a_recipe_error(data: bytes):
     try:
         tree = yamltext.parse(data, "x")
     except RecipeError as error:
-        assert error.render()
-        return
+        message = error.render()
+        tree = Scalar(message)
 
     assert yamltext.parse(yamltext.emit(tree).encode(), "x") == tree

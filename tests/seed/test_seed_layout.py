@@ -56,7 +56,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
 @given(PATHS, PATHS, st.booleans(), st.integers(0, 5))
-def test_a_moved_link_finds_its_moved_target(path: str, target: str, absolute: bool, ups: int) -> None:  # noqa: FBT001 - drawn
+def test_a_moved_link_finds_its_moved_target(path: str, target: str, absolute: bool, ups: int) -> None:
     """Resolving the new text from the new place gives the moved place of what the old text meant in the old place."""
     text = "/" + target if absolute else "../" * ups + target
     meant = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), text))
