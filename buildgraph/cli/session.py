@@ -21,7 +21,7 @@ from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools
 from buildgraph.graph.build import build_graph, locals_by_architecture
-from buildgraph.graph.model import Graph, Need
+from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
 from buildgraph.plan.inputs import Environment, Inputs
@@ -29,7 +29,7 @@ from buildgraph.plan.nodes import Nodes, make_nodes
 from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
-from buildgraph.recipes.values import MelangeRecipe
+from buildgraph.recipes.values import MelangeRecipe, Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states

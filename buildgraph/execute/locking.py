@@ -18,7 +18,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.errors import GraphError, LockError, Place, RepositoryError, did_you_mean
 from buildgraph.execute import process
 from buildgraph.execute.repositories import INDEX, Repositories
-from buildgraph.graph.model import Need
+from buildgraph.recipes.values import Need
 from buildgraph.workspace.lockfile import Lock, Locked
 
 _FORMAT = "{{ .Name }} {{ .Version }} {{ .Source }}"

@@ -7,8 +7,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import GraphError, Place
-from buildgraph.graph.model import Edge, EdgeKind, Graph, LocalPackage, Need, Node
+from buildgraph.graph.model import Edge, EdgeKind, Graph, LocalPackage, Node
 from buildgraph.graph.resolve import Locals, Resolution, resolve_world
+from buildgraph.recipes.values import Need
 
 
 def build_graph(nodes: Iterable[Node]) -> Graph:

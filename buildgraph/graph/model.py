@@ -6,23 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from buildgraph.recipes.values import Need
+
 NodeKind = Literal["package", "image"]
 EdgeKind = Literal["build", "runtime", "image"]
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """A requirement as it is written (``libfoo>=1.2``), where, and through what (``environment``, a pipeline's name, ...)."""
-
-    text: str
-    path: str = ""
-    line: int = 0
-    via: str = ""
-
-    @property
-    def place(self) -> str:
-        """``file:line``, or the file alone."""
-        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, Reach, reach
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import GraphError, Place
-from buildgraph.graph.model import LocalPackage, Need, Node
+from buildgraph.graph.model import LocalPackage, Node
+from buildgraph.recipes.values import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class _Walk:
         self.result.causes[package.name] = cause
         built = self.metadata(package.node)
         entry = built.entries.get(package.name) if built else None
-        needs = [Need(text, package.path, package.line, "scan") for text in entry.depends] if entry else package.depends
+        needs = [Need(text, package.path, package.line, via="scan") for text in entry.depends] if entry else package.depends
         for need in needs:
             self.ask(need, package.folder, package.node)
 

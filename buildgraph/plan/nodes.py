@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from buildgraph.errors import TargetError
-from buildgraph.graph.model import LocalPackage, Need, Node
+from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.recipes import architecture
 from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.melange import read_melange
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
-from buildgraph.recipes.values import Need as RecipeNeed
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
@@ -91,7 +90,7 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
                 version=package.version,
                 node=identity,
                 folder=label.folder,
-                depends=tuple(Need(text, package.path, package.line, "dependencies") for text in package.depends),
+                depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
                 provides=package.provides,
                 path=package.path,
                 line=package.line,
@@ -99,9 +98,7 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
             for package in recipe.packages
             if package.made
         )
-        node = Node(
-            identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, _needs(recipe.environment)
-        )
+        node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, recipe.environment)
         made.append(Described(node, target, recipe, pipelines))
     return made
 
@@ -121,7 +118,7 @@ def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -
     architectures = tuple(sorted(set(own) & set(wanted)))
     if not architectures:
         return []
-    node = Node(str(label), str(label), "image", architectures, label.folder, recipe_file.path, (), _needs(recipe.packages))
+    node = Node(str(label), str(label), "image", architectures, label.folder, recipe_file.path, (), recipe.packages)
     return [Described(node, target, recipe, {}, includes)]
 
 
@@ -135,7 +132,3 @@ def find_include(workspace: Workspace, including: str, name: str) -> Source | No
         if path in workspace.tree.files:
             return workspace.yaml_file(path)
     return None
-
-
-def _needs(needs: Iterable[RecipeNeed]) -> tuple[Need, ...]:
-    return tuple(Need(need.text, need.path, need.line, need.via) for need in needs)

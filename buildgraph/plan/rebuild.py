@@ -13,11 +13,12 @@ from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
-from buildgraph.graph.model import Graph, Need, Node
+from buildgraph.graph.model import Graph, Node
 from buildgraph.graph.resolve import Built, Locals, Resolution, resolve
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
 from buildgraph.keys.document import Entry, KeyDocument
 from buildgraph.plan.record import DeepRecord, ExternalPart, Record
+from buildgraph.recipes.values import Need
 
 
 class Store(Protocol):

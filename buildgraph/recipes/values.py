@@ -23,17 +23,22 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A package that an action installs: ``text`` is apko's syntax, ``name[op version][@tag]``.
+    """A package that something asks for: ``text`` is apko's syntax, ``name[op version][@tag]``; the place is where it is written.
 
-    ``via`` is ``environment``, ``contents``, ``option NAME``, ``entrypoint``, or the name of the pipeline whose ``needs:`` asks
-    for it; the place is then the ``uses:`` line of the recipe.
+    ``via`` is ``environment``, ``contents``, ``dependencies``, ``option NAME``, ``entrypoint``, ``scan`` for what melange found
+    in the files, or the name of the pipeline whose ``needs:`` asks for it; the place is then the ``uses:`` line of the recipe.
     """
 
     text: str
-    path: str
-    line: int
-    column: int
-    via: str
+    path: str = ""
+    line: int = 0
+    column: int = 0
+    via: str = ""
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or the file alone."""
+        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True, slots=True)

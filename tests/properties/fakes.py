@@ -15,7 +15,7 @@ from buildgraph.apk.pool import Pool
 from buildgraph.errors import BuildError, LockError
 from buildgraph.execute.events import Event, Finished, Outcome, Started, Waiting
 from buildgraph.graph.build import build_graph, locals_by_architecture
-from buildgraph.graph.model import Graph, LocalPackage, Need, Node
+from buildgraph.graph.model import Graph, LocalPackage, Node
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry, KeyDocument, difference
 from buildgraph.plan.rebuild import Action, Rebuilder, Unlocked, package_output
@@ -29,6 +29,7 @@ from buildgraph.plan.record import (
     record_from_json,
     record_to_json,
 )
+from buildgraph.recipes.values import Need
 from tests.properties.model import ActionFailedError, Box, External, Made, Target, World, act, discoveries
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def _node(identity: str, target: Target, architectures: tuple[str, ...]) -> Node
             version=package.version,
             node=identity,
             folder=target.folder,
-            depends=tuple(Need(text, target.path, 20 + line, "dependencies") for line, text in enumerate(package.depends)),
+            depends=tuple(Need(text, target.path, 20 + line, via="dependencies") for line, text in enumerate(package.depends)),
             provides=package.provides,
             path=target.path,
             line=2 + 40 * number,
         )
         for number, package in enumerate(target.packages)
     )
-    world = tuple(Need(text, target.path, 10 + line, "environment") for line, text in enumerate(target.world))
+    world = tuple(Need(text, target.path, 10 + line, via="environment") for line, text in enumerate(target.world))
     return Node(identity, target.label, target.kind, architectures, target.folder, target.path, packages, world)
 
 

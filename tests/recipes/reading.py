@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildgraph.recipes import yamltext
-from buildgraph.recipes.apko import merged_apko, read_apko
+from buildgraph.recipes.apko import LoadInclude, merged_apko, read_apko
 from buildgraph.recipes.melange import read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
 from buildgraph.recipes.yamltext import Mapping
@@ -34,7 +34,7 @@ def merged(text: str, **files: str) -> Mapping:
     return merged_apko(yamltext.parse_mapping(text.encode(), "image.yaml"), "image.yaml", text, load_include=_includes(files))
 
 
-def _includes(files: dict[str, str]):
+def _includes(files: dict[str, str]) -> LoadInclude:
     def load(name: str, _: str) -> Source | None:
         stem = name.removesuffix(".yaml")
         return source(name, files[stem]) if stem in files else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from reading import apko, merged
 
 from buildgraph.errors import RecipeError
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko
 from buildgraph.recipes.values import apko_from_primitive, to_primitive
+from tests.recipes.reading import apko, merged
 
 BASE = (
     "contents:\n  repositories: [https://example.org/os/]\n  keyring: [k.pub]\n  packages: [base]\n"
@@ -18,7 +18,7 @@ BASE = (
 )
 
 
-def test_lists_of_included_files_come_first():
+def test_lists_of_included_files_come_first() -> None:
     """MergeInto: each package keeps the file and line that it stands in."""
     recipe = apko(
         "include: mid.yaml\ncontents: {packages: [top]}", mid="include: base.yaml\ncontents: {packages: [mid]}", base=BASE
@@ -32,7 +32,7 @@ def test_lists_of_included_files_come_first():
     assert recipe.architectures == ("x86_64",)
 
 
-def test_the_including_file_wins_for_all_else():
+def test_the_including_file_wins_for_all_else() -> None:
     """Scalars and maps by key; an entrypoint as a whole; an empty one is none; `vcs-url` is not inherited."""
     tree = merged("include: base.yaml\nentrypoint: {type: ''}\nenvironment: {A: top}\ncmd: ''\narchs: []\n", base=BASE)
 
@@ -45,14 +45,14 @@ def test_the_including_file_wins_for_all_else():
     )  # fmt: skip
 
 
-def test_a_service_bundle_needs_s6():
+def test_a_service_bundle_needs_s6() -> None:
     """image_configuration.go, ValidateServiceBundle."""
     recipe = apko("contents: {packages: [a]}\nentrypoint:\n  type: service-bundle\n  services: {x: y}\n")
 
     assert [(need.text, need.via) for need in recipe.packages] == [("a", "contents"), ("s6", "entrypoint")]
 
 
-def test_the_box_takes_packages_from_its_own_repository():
+def test_the_box_takes_packages_from_its_own_repository() -> None:
     """Remote lines stay for the image; local folders and tags do not."""
     tree = merged(
         "contents:\n  repositories: [https://a/os, ./packages, '@local /x']\n  runtime_repositories: [https://b]\n"
@@ -65,21 +65,21 @@ def test_the_box_takes_packages_from_its_own_repository():
     )
 
 
-def test_an_image_without_remote_lines_gets_the_fallback():
+def test_an_image_without_remote_lines_gets_the_fallback() -> None:
     """apko wants at least one repository line."""
     tree = merged("contents: {packages: [x]}")
 
     assert "https://fallback" in yamltext.emit(boxed_apko(tree, fallback_repositories=("https://fallback",)))
 
 
-def test_a_base_image_names_files_that_apko_reads():
+def test_a_base_image_names_files_that_apko_reads() -> None:
     """They are inputs of the action."""
     recipe = apko("contents: {baseimage: {image: ./base, apkindex: ./installed}, packages: [a]}")
 
     assert [file.text for file in recipe.files] == ["./base", "./installed"]
 
 
-def test_a_recipe_survives_the_way_through_json():
+def test_a_recipe_survives_the_way_through_json() -> None:
     """The state file keeps recipes as lists."""
     recipe = apko("include: base.yaml\nentrypoint: {type: service-bundle}", base=BASE)
 
@@ -97,7 +97,7 @@ def test_a_recipe_survives_the_way_through_json():
         ("contents: {runtime_keyring: [{name: ../x, content: y}]}", "`../x` cannot be the name of a file"),
     ],
 )
-def test_what_apko_refuses_is_an_error_with_a_place(text: str, message: str):
+def test_what_apko_refuses_is_an_error_with_a_place(text: str, message: str) -> None:
     """Before any box is made."""
     with pytest.raises(RecipeError) as caught:
         apko(text, loop="include: loop.yaml")

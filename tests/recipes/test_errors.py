@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from reading import melange
 
 from buildgraph.errors import RecipeError
+from tests.recipes.reading import melange
 
 HEAD = "package:\n  name: foo\n  version: 1\n"
 
@@ -103,7 +103,7 @@ foo.yaml:1: the tag `!include` is not supported
 
 
 @pytest.mark.parametrize(("text", "expected"), GOLDEN.items(), ids=range(len(GOLDEN)))
-def test_messages_word_for_word(text: str, expected: str):
+def test_messages_word_for_word(text: str, expected: str) -> None:
     """What people read is part of what is promised."""
     with pytest.raises(RecipeError) as caught:
         melange(text)
@@ -112,7 +112,7 @@ def test_messages_word_for_word(text: str, expected: str):
     assert caught.value.exit_code == 5
 
 
-def test_text_that_is_not_utf8():
+def test_text_that_is_not_utf8() -> None:
     """The line is still known."""
     from buildgraph.recipes import yamltext
 
@@ -122,23 +122,23 @@ def test_text_that_is_not_utf8():
     assert caught.value.render() == "foo.yaml:2: not valid UTF-8 text"
 
 
-def test_pipelines_that_use_themselves():
+def test_pipelines_that_use_themselves() -> None:
     """melange would not come to an end."""
     with pytest.raises(RecipeError, match="the pipeline `a` uses itself: a -> b -> a"):
         melange(HEAD + "pipeline: [{uses: a}]", a="pipeline: [{uses: b}]", b="pipeline: [{uses: a}]")
 
 
-def test_pipelines_that_nest_without_end():
+def test_pipelines_that_nest_without_end() -> None:
     """A chain of a thousand definitions is refused before any stack overflows."""
     chain = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}]" for i in range(1000)}
 
     with pytest.raises(RecipeError, match="pipelines nest deeper than 100 levels"):
-        melange(HEAD + "pipeline: [{uses: p0}]", **chain)
+        melange(HEAD + "pipeline: [{uses: p0}]", (), **chain)
 
 
-def test_pipelines_that_multiply_without_end():
+def test_pipelines_that_multiply_without_end() -> None:
     """Forty lines can stand for 2**40 steps."""
     doubling = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}, {{uses: p{i + 1}}}]" for i in range(40)}
 
     with pytest.raises(RecipeError, match="more than 20,000 pipeline steps"):
-        melange(HEAD + "pipeline: [{uses: p0}]", **doubling, p40="runs: make")
+        melange(HEAD + "pipeline: [{uses: p0}]", (), **doubling, p40="runs: make")

@@ -26,7 +26,7 @@ from buildgraph.recipes.kinds import may_be_recipe, recipe_kind
         ("x", None),
     ],
 )
-def test_kinds(text: str, kind: str | None):
+def test_kinds(text: str, kind: str | None) -> None:
     """Names of files say nothing; other formats share a word or two."""
     assert recipe_kind(yamltext.parse(text.encode(), "x")) == kind
     if kind:
@@ -36,6 +36,6 @@ def test_kinds(text: str, kind: str | None):
 
 
 @pytest.mark.parametrize("text", ["", "name: ci\non: push\njobs: {}\n", "packages:\n  - a\n", "my-package: x", "# package: x"])
-def test_other_files_are_passed_over_without_parsing(text: str):
+def test_other_files_are_passed_over_without_parsing(text: str) -> None:
     """Most YAML files of a repository are not recipes."""
     assert not may_be_recipe(text.encode())

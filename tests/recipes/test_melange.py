@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 
-from reading import melange
-
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.melange import boxed_melange, normalise
 from buildgraph.recipes.values import melange_from_primitive, to_primitive
+from tests.recipes.reading import melange
 
 HEAD = 'package:\n  name: foo\n  version: "1.2.3"\n  epoch: 4\n'
 
 
-def test_versions_are_texts_and_the_epoch_a_number():
+def test_versions_are_texts_and_the_epoch_a_number() -> None:
     """`3.10` stays `3.10`; an epoch may be written in any of YAML's ways."""
     recipe = melange("package: {name: foo, version: 3.10, epoch: 0x10}")
 
     assert (recipe.version, recipe.epoch, recipe.full_version) == ("3.10", 16, "3.10-r16")
 
 
-def test_an_epoch_that_is_not_given_is_zero():
+def test_an_epoch_that_is_not_given_is_zero() -> None:
     """Go's zero value."""
     assert melange("package: {name: foo, version: 1}").full_version == "1-r0"
 
 
-def test_variables_reach_names_dependencies_and_environment():
+def test_variables_reach_names_dependencies_and_environment() -> None:
     """`package.*`, `vars.*` and transformed variables are replaced while parsing."""
     recipe = melange(
         HEAD + "  dependencies:\n    runtime: ['bar=${{package.full-version}}']\n"
@@ -42,7 +41,7 @@ def test_variables_reach_names_dependencies_and_environment():
     assert [need.text for need in recipe.environment] == ["gcc-musl", "jdk-1"]
 
 
-def test_ranges_expand_by_sorted_keys():
+def test_ranges_expand_by_sorted_keys() -> None:
     """config.go, replaceSubpackages: keys are sorted, and each makes a package."""
     recipe = melange(
         HEAD
@@ -56,7 +55,7 @@ def test_ranges_expand_by_sorted_keys():
     ]  # fmt: skip
 
 
-def test_a_subpackage_whose_condition_is_false_is_not_made():
+def test_a_subpackage_whose_condition_is_false_is_not_made() -> None:
     """Variables of the compilation count as empty there, because melange evaluates the condition as it was parsed."""
     recipe = melange(
         HEAD
@@ -67,7 +66,7 @@ def test_a_subpackage_whose_condition_is_false_is_not_made():
     assert [(p.name, p.made) for p in recipe.packages] == [("foo", True), ("a", True), ("b", False), ("c", False)]
 
 
-def test_needs_of_pipelines_are_part_of_the_environment():
+def test_needs_of_pipelines_are_part_of_the_environment() -> None:
     """Built-in ones with their inputs filled in, in melange's order, each with the line that asks for it."""
     recipe = melange(
         HEAD + "environment: {contents: {packages: [busybox]}}\npipeline:\n  - uses: go/build\n"
@@ -79,7 +78,7 @@ def test_needs_of_pipelines_are_part_of_the_environment():
     assert ("go-1.22", "go/build", 7) in needs
 
 
-def test_a_need_under_a_false_condition_does_not_count():
+def test_a_need_under_a_false_condition_does_not_count() -> None:
     """compile.go, gatherDeps: neither the step's own needs nor those below it."""
     recipe = melange(
         HEAD
@@ -90,14 +89,14 @@ def test_a_need_under_a_false_condition_does_not_count():
     assert {need.via for need in recipe.environment} == {"strip"}
 
 
-def test_subpackages_needs_count_even_if_the_subpackage_is_not_made():
+def test_subpackages_needs_count_even_if_the_subpackage_is_not_made() -> None:
     """compile.go gathers them for all subpackages."""
     recipe = melange(HEAD + "subpackages:\n  - {name: x, if: \"'a' == 'b'\", pipeline: [{uses: strip}]}\n")
 
     assert "binutils" in [need.text for need in recipe.environment]
 
 
-def test_local_pipelines_come_before_built_in_ones():
+def test_local_pipelines_come_before_built_in_ones() -> None:
     """And may use others, built-in ones included."""
     recipe = melange(
         HEAD + "pipeline:\n  - uses: strip\n  - uses: my/tool\n    with: {what: x}\n",
@@ -116,7 +115,7 @@ def test_local_pipelines_come_before_built_in_ones():
     ]
 
 
-def test_a_build_option_changes_variables_and_environment():
+def test_a_build_option_changes_variables_and_environment() -> None:
     """build.go, applyBuildOption: variables replaced while parsing keep their value, those of the compilation change."""
     text = (
         HEAD + "vars: {tool: a}\noptions:\n  fast:\n    vars: {tool: b}\n"
@@ -133,7 +132,7 @@ def test_a_build_option_changes_variables_and_environment():
     assert {need.via for need in fast.environment} == {"environment", "option fast", "p", "strip"}
 
 
-def test_the_architecture_decides_conditions_in_any_spelling():
+def test_the_architecture_decides_conditions_in_any_spelling() -> None:
     """apk's and OCI's names mean the same."""
     text = HEAD + "pipeline:\n  - if: ${{build.arch}} == 'aarch64'\n    uses: strip\n"
 
@@ -141,7 +140,7 @@ def test_the_architecture_decides_conditions_in_any_spelling():
     assert melange(text, arch="amd64").environment == ()
 
 
-def test_network_reasons_name_pipelines_and_commands_with_their_lines():
+def test_network_reasons_name_pipelines_and_commands_with_their_lines() -> None:
     """What the plan shows beside a recipe that is not sealed."""
     recipe = melange(
         HEAD
@@ -154,12 +153,12 @@ def test_network_reasons_name_pipelines_and_commands_with_their_lines():
     ]
 
 
-def test_a_recipe_without_downloads_has_no_reason():
+def test_a_recipe_without_downloads_has_no_reason() -> None:
     """It is built without a network."""
     assert melange(HEAD + "pipeline:\n  - uses: autoconf/make\n  - runs: make install\n").network == ()
 
 
-def test_other_fields_that_bear_on_the_action():
+def test_other_fields_that_bear_on_the_action() -> None:
     """Users, capabilities, resources, repositories, keys."""
     recipe = melange(
         HEAD + "  resources: {cpu: 4, memory: 2Gi}\n  timeout: 90m\n  target-architecture: [x86_64]\n"
@@ -172,7 +171,7 @@ def test_other_fields_that_bear_on_the_action():
     assert [(x.text, x.line) for x in (*recipe.repositories, *recipe.keyring)] == [("@local ./packages", 11), ("k.pub", 11)]
 
 
-def test_a_recipe_survives_the_way_through_json():
+def test_a_recipe_survives_the_way_through_json() -> None:
     """The state file keeps recipes as lists."""
     recipe = melange(
         HEAD + "  resources: {cpu: 4}\npipeline: [{uses: strip}, {runs: curl x}]\n"
@@ -182,7 +181,7 @@ def test_a_recipe_survives_the_way_through_json():
     assert melange_from_primitive(json.loads(json.dumps(to_primitive(recipe)))) == recipe
 
 
-def test_normalising_drops_what_says_nothing_about_the_packages():
+def test_normalising_drops_what_says_nothing_about_the_packages() -> None:
     """Tests and the way to find updates."""
     tree = yamltext.parse_mapping(
         (
@@ -198,7 +197,7 @@ def test_normalising_drops_what_says_nothing_about_the_packages():
     )
 
 
-def test_the_box_has_one_repository_and_no_keys():
+def test_the_box_has_one_repository_and_no_keys() -> None:
     """Whatever the recipe lists, and where it lists nothing."""
     for environment in (
         "",

@@ -23,7 +23,7 @@ from buildgraph.recipes.network import fetching_commands
         "uv sync", "env A=b cargo fetch", "make \\\n  && go build", "test -f x || wget x", "/usr/bin/curl x",
     ],
 )  # fmt: skip
-def test_fetching_commands_are_found(script: str):
+def test_fetching_commands_are_found(script: str) -> None:
     """Each of these downloads something in an empty cache."""
     assert list(fetching_commands(script))
 
@@ -42,17 +42,17 @@ def test_fetching_commands_are_found(script: str):
         "mvn -o package", "rm -rf go/build", "ls cargo-build", "cd curl",
     ],
 )  # fmt: skip
-def test_other_commands_are_not(script: str):
+def test_other_commands_are_not(script: str) -> None:
     """A word that looks like a tool is not yet a download."""
     assert not list(fetching_commands(script))
 
 
-def test_the_line_is_that_of_the_command():
+def test_the_line_is_that_of_the_command() -> None:
     """Continued lines count from their first."""
     assert list(fetching_commands("make\n\nfoo \\\n  bar\ncurl x\n")) == [("curl", 4)]
 
 
 @given(st.text(max_size=300))
-def test_any_script_can_be_searched(script: str):
+def test_any_script_can_be_searched(script: str) -> None:
     """A script is a text like any other."""
     list(fetching_commands(script))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from buildgraph.recipes.substitute import SubstitutionError, evaluate, literal_replacer, substitute, transform
 
 
-def test_parse_time_variables_are_literal_and_unknown_ones_stay():
+def test_parse_time_variables_are_literal_and_unknown_ones_stay() -> None:
     """No whitespace inside the braces, one pass, no error."""
     replace = literal_replacer({"package.name": "foo", "vars.x": "${{package.name}}"})
 
@@ -22,7 +22,7 @@ def test_parse_time_variables_are_literal_and_unknown_ones_stay():
     )
 
 
-def test_compile_time_variables_may_have_whitespace_and_must_be_known():
+def test_compile_time_variables_may_have_whitespace_and_must_be_known() -> None:
     """What melange's cond.Subst does."""
     assert substitute("<${{ a.b }}>", {"a.b": "x"}) == "<x>"
     with pytest.raises(SubstitutionError, match=r"the variable `a\.c` is not defined"):
@@ -44,7 +44,7 @@ def test_compile_time_variables_may_have_whitespace_and_must_be_known():
         (r"'\d' == '\\d'", True),
     ],
 )
-def test_conditions(condition: str, expected: bool):
+def test_conditions(condition: str, expected: bool) -> None:
     """Comparisons of quoted texts, joined."""
     assert evaluate(condition) is expected
 
@@ -52,14 +52,14 @@ def test_conditions(condition: str, expected: bool):
 @pytest.mark.parametrize(
     "condition", ["", "'a'", "a == 'a'", "'a' = 'a'", "'a' == 'a' 'b'", "('a' == 'a'", "'a' == 'a", "(" * 10_000]
 )
-def test_malformed_conditions_are_errors(condition: str):
+def test_malformed_conditions_are_errors(condition: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(SubstitutionError):
         evaluate(condition)
 
 
 @given(st.text(alphabet="'\"\\ab =!&|()${} \t", max_size=40))
-def test_any_condition_is_a_bool_or_an_error(condition: str):
+def test_any_condition_is_a_bool_or_an_error(condition: str) -> None:
     """There is no other way out."""
     with contextlib.suppress(SubstitutionError):
         assert evaluate(condition) in {True, False}
@@ -81,20 +81,20 @@ def test_any_condition_is_a_bool_or_an_error(condition: str):
         ("٣", r"\d", "x", "٣"),
     ],
 )
-def test_transforms_are_those_of_gos_regexp(text: str, pattern: str, replacement: str, expected: str):
+def test_transforms_are_those_of_gos_regexp(text: str, pattern: str, replacement: str, expected: str) -> None:
     """regexp.ReplaceAllString, template and all."""
     assert transform(text, pattern, replacement) == expected
 
 
 @pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", "(", "a++", "[z-a]"])
-def test_what_go_cannot_read_is_an_error(pattern: str):
+def test_what_go_cannot_read_is_an_error(pattern: str) -> None:
     """melange would refuse it too."""
     with pytest.raises(SubstitutionError, match="regular expression"):
         transform("a", pattern, "")
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*)(.*)(.*)(.*)(.*)(.*)x", "((a*)*)*b"])
-def test_a_costly_expression_ends_soon(pattern: str):
+def test_a_costly_expression_ends_soon(pattern: str) -> None:
     """Go's engine is linear and Python's is not, so what might explode is refused."""
     start = time.monotonic()
     with pytest.raises(SubstitutionError, match="too complex"):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import source
 
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import merged_apko
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import MelangeRecipe, Source
+from tests.recipes.reading import source
 
 SAMPLE = 40
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
@@ -90,7 +90,7 @@ def said_here(recipe: MelangeRecipe) -> dict[str, Any]:
     }
 
 
-def test_melange_compile_agrees(melange: Path, wolfi: Path):
+def test_melange_compile_agrees(melange: Path, wolfi: Path) -> None:
     """Names, versions, declared dependencies and the whole build environment are the same."""
     differences = []
     for recipe in sample(wolfi):
@@ -105,7 +105,7 @@ def test_melange_compile_agrees(melange: Path, wolfi: Path):
     assert not differences, "\n".join(differences)
 
 
-def test_the_boxed_recipe_compiles_to_the_same(melange: Path, wolfi: Path, tmp_path: Path):
+def test_the_boxed_recipe_compiles_to_the_same(melange: Path, wolfi: Path, tmp_path: Path) -> None:
     """The canonical text changes nothing for melange; the box only what it is meant to change."""
     for recipe in sample(wolfi)[::2]:
         expected = compiled(melange, recipe, wolfi)
@@ -123,7 +123,7 @@ def test_the_boxed_recipe_compiles_to_the_same(melange: Path, wolfi: Path, tmp_p
         assert compiled(melange, boxed, wolfi) == expected
 
 
-def test_apko_merges_includes_likewise(apko: Path, tmp_path: Path):
+def test_apko_merges_includes_likewise(apko: Path, tmp_path: Path) -> None:
     """`apko show-config` says the same of an image with includes and of its merged tree."""
     files = {
         "base.yaml": (
@@ -142,7 +142,7 @@ def test_apko_merges_includes_likewise(apko: Path, tmp_path: Path):
 
     for name, text in files.items():
         tree = merged_apko(
-            yamltext.parse(text.encode(), name), name, text, load_include=lambda path, _: source(path, files[path])
+            yamltext.parse_mapping(text.encode(), name), name, text, load_include=lambda path, _: source(path, files[path])
         )
         (tmp_path / "merged.yaml").write_text(yamltext.emit(tree))
 

@@ -22,7 +22,7 @@ def value(text: str) -> Node:
 
 
 @pytest.mark.parametrize("text", ["3.10", "00303", "1e3", "0x1F", "1_000", "yes", "2024-01-01", "1:30", "0o755", "+1", ".5"])
-def test_scalars_keep_the_text_that_is_written(text: str):
+def test_scalars_keep_the_text_that_is_written(text: str) -> None:
     """No number, bool or date is ever reformatted."""
     node = value(f"a: {text}")
 
@@ -44,7 +44,7 @@ def test_scalars_keep_the_text_that_is_written(text: str):
         ("!!str 3", False),
     ],
 )
-def test_plain_says_that_yaml_could_read_something_other_than_a_text(text: str, plain: bool):
+def test_plain_says_that_yaml_could_read_something_other_than_a_text(text: str, plain: bool) -> None:
     """Quoting matters only where it changes the type."""
     node = value(f"a: {text}")
 
@@ -53,7 +53,7 @@ def test_plain_says_that_yaml_could_read_something_other_than_a_text(text: str, 
 
 
 @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
-def test_null_is_null_only_unquoted(text: str):
+def test_null_is_null_only_unquoted(text: str) -> None:
     """`~` is nothing, `"~"` is a text."""
     unquoted, quoted = value(f"a: {text}"), value(f'a: "{text}"')
 
@@ -62,7 +62,7 @@ def test_null_is_null_only_unquoted(text: str):
     assert (unquoted.is_null, quoted.is_null) == (True, False)
 
 
-def test_positions_count_from_one():
+def test_positions_count_from_one() -> None:
     """Every node and key knows its line and column."""
     node = parse("a: b\nc:\n  - d: e\n")
 
@@ -72,7 +72,7 @@ def test_positions_count_from_one():
     assert (node.items["c"].line, node.items["c"].column) == (3, 3)
 
 
-def test_byte_order_marks_are_read_as_yaml_v3_reads_them():
+def test_byte_order_marks_are_read_as_yaml_v3_reads_them() -> None:
     """UTF-8 and both UTF-16 marks select the encoding (yaml.v3, readerc.go)."""
     expected = parse("a: é")
 
@@ -81,7 +81,7 @@ def test_byte_order_marks_are_read_as_yaml_v3_reads_them():
     assert yamltext.parse("\ufeffa: é".encode("utf-16-be"), "x") == expected
 
 
-def test_merge_keys_expand_with_own_keys_first():
+def test_merge_keys_expand_with_own_keys_first() -> None:
     """`<<` fills in what is not there; of several sources the earlier one wins (yaml.v3, decode.go, merge)."""
     node = parse("x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz:\n  <<: [*x, *y]\n  a: 0\n")
 
@@ -89,12 +89,12 @@ def test_merge_keys_expand_with_own_keys_first():
     assert yamltext.emit(node.items["z"]) == "a: 0\nb: 1\nc: 2\n"
 
 
-def test_a_quoted_merge_key_is_an_ordinary_key():
+def test_a_quoted_merge_key_is_an_ordinary_key() -> None:
     """Only the unquoted `<<` merges."""
     assert yamltext.emit(parse('"<<": {a: b}')) == '"<<":\n  a: b\n'
 
 
-def test_comments_order_and_style_do_not_reach_the_canonical_text():
+def test_comments_order_and_style_do_not_reach_the_canonical_text() -> None:
     """Two texts that say the same give one canonical text."""
     one = "b: [x, 'y']  # why\na:\n  k: |\n    l1\n    l2\n"
     two = 'a: {k: "l1\\nl2\\n"}\n# else\nb:\n- "x"\n- y\n'
@@ -102,17 +102,17 @@ def test_comments_order_and_style_do_not_reach_the_canonical_text():
     assert yamltext.emit(parse(one)) == yamltext.emit(parse(two)) == 'a:\n  k: "l1\\nl2\\n"\nb:\n  - x\n  - "y"\n'
 
 
-def test_the_order_of_lists_is_kept():
+def test_the_order_of_lists_is_kept() -> None:
     """Only keys of mappings are sorted."""
     assert yamltext.emit(parse("a: [c, b, a]")) == "a:\n  - c\n  - b\n  - a\n"
 
 
-def test_an_empty_second_document_is_harmless():
+def test_an_empty_second_document_is_harmless() -> None:
     """A file may end with `---`."""
     assert parse("a: b\n---\n") == parse("a: b")
 
 
-def test_an_alias_bomb_is_refused():
+def test_an_alias_bomb_is_refused() -> None:
     """A few lines that stand for a billion values do not get expanded."""
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(9))
@@ -122,13 +122,13 @@ def test_an_alias_bomb_is_refused():
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000 + "x", "? " * 100_000])
-def test_deep_nesting_is_refused(text: str):
+def test_deep_nesting_is_refused(text: str) -> None:
     """Depth is limited before any stack is."""
     with pytest.raises(RecipeError, match="nested deeper"):
         parse(text)
 
 
-def test_aliases_cannot_nest_deeper_than_brackets():
+def test_aliases_cannot_nest_deeper_than_brackets() -> None:
     """Each line nests the one before, so that no line is deep by itself."""
     text = "a0: &a0 x\n" + "".join(f"a{i + 1}: &a{i + 1} {'[' * 9}*a{i}{']' * 9}\n" for i in range(200))
 
@@ -136,7 +136,7 @@ def test_aliases_cannot_nest_deeper_than_brackets():
         parse(text)
 
 
-def test_a_huge_file_is_refused_before_it_is_parsed():
+def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     """Size is looked at first."""
     with pytest.raises(RecipeError, match="larger than 16 MiB"):
         yamltext.parse(b"#" * (yamltext.MAX_BYTES + 1), "x")
@@ -159,7 +159,7 @@ TREES = st.recursive(
     Mapping({"x" * 2000: Sequence([Scalar("", plain=True), Sequence([])]), "": Mapping({"\x85\u2028\ufeff": Scalar("\t ")})})
 )
 @settings(deadline=None)
-def test_what_is_emitted_parses_to_the_same_tree(tree: Node):
+def test_what_is_emitted_parses_to_the_same_tree(tree: Node) -> None:
     """parse(emit(x)) == x up to positions, so the canonical text can stand for the tree."""
     text = yamltext.emit(tree)
 
@@ -179,7 +179,7 @@ YAMLISH = st.lists(
 
 @given(st.binary(max_size=200) | YAMLISH.map(str.encode))
 @settings(deadline=None)
-def test_any_bytes_give_a_tree_or_a_recipe_error(data: bytes):
+def test_any_bytes_give_a_tree_or_a_recipe_error(data: bytes) -> None:
     """Bad input has no other way out, and good input survives a round trip."""
     try:
         tree = yamltext.parse(data, "x")
