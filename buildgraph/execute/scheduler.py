@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from buildgraph.errors import BgError, BuildError
+from buildgraph.errors import BgError, BuildError, GraphError
 from buildgraph.execute.events import Finished, Listener, Outcome, Started, Waiting
 from buildgraph.graph.model import Graph
 from buildgraph.plan.rebuild import Action, Suspended, Unlocked
@@ -162,9 +162,22 @@ class _Run:
                     self.cancelled.set()
         if unexpected is not None:
             raise unexpected
+        self._tell_deadlock()
         for name in sorted(self.states):
             self._skip(name)
         return self.result
+
+    def _tell_deadlock(self) -> None:
+        """Nodes that wait for each other, which only discovered dependencies can bring about, fail with an error that says so."""
+        if self._stopping() or self.result.failures:
+            return
+        waiting = sorted(name for name, state in self.states.items() if state is State.DEMANDED)
+        for name in waiting:
+            if self.states[name] is not State.DEMANDED:
+                continue  # it waited for one that was told already
+            needs = ", ".join(sorted(self.missing[name]))
+            message = f"{name} needs {needs}, which needs it too: a cycle through what was found while building"
+            self._fail(name, GraphError(message, hint="name the package in one of the recipes as an external one, or split it"))
 
     def _stopping(self) -> bool:
         return self.cancelled.is_set() or (bool(self.result.failures) and not self.keep_going)

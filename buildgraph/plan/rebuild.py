@@ -112,9 +112,13 @@ class Rebuilder:
     def _deep_key(self, node: Node) -> DeepKey:
         resolutions = self._resolve(node, lambda _: None)
         entries = [*self.own(node.id)]
+        # A local package that only an external one asks for is no dependency of the graph: the deep record names it.
+        declared = set(self.graph.dependencies[node.id])
         for architecture, resolution in resolutions.items():
             entries += external_entries(architecture, resolution)
             for name, package in resolution.packages.items():
+                if package.node not in declared:
+                    continue
                 cause = resolution.causes[name]
                 entries.append(
                     Entry("local", f"{architecture}/{name}", self._deep[package.node].key, f"needed as {cause.text}", cause.place)

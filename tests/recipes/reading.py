@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import LoadInclude, merged_apko, read_apko
 from buildgraph.recipes.melange import read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
-from buildgraph.recipes.yamltext import Mapping
+from buildgraph.recipes.yamltext import Mapping as YamlMapping
 
 
 def source(path: str, text: str) -> Source:
     return Source(path, yamltext.parse(text.encode(), path), text)
 
 
-def melange(text: str, *, arch: str = "x86_64", options: tuple[str, ...] = (), **pipelines: str) -> MelangeRecipe:
-    """The recipe in ``text``; keyword arguments are local pipelines, `__` in a name standing for `/`."""
-    local = {name.replace("__", "/"): definition for name, definition in pipelines.items()}
+def melange(
+    text: str,
+    *,
+    arch: str = "x86_64",
+    options: tuple[str, ...] = (),
+    more: Mapping[str, str] | None = None,
+    **pipelines: str,
+) -> MelangeRecipe:
+    """The recipe in ``text``; keyword arguments and ``more`` are local pipelines, `__` in a name standing for `/`."""
+    local = {name.replace("__", "/"): definition for name, definition in {**pipelines, **(more or {})}.items()}
 
     def find(name: str) -> Source | None:
         return source(f"pipelines/{name}.yaml", local[name]) if name in local else None
@@ -29,7 +38,7 @@ def apko(text: str, **files: str) -> ApkoRecipe:
     return read_apko(yamltext.parse(text.encode(), "image.yaml"), "image.yaml", text, load_include=_includes(files))
 
 
-def merged(text: str, **files: str) -> Mapping:
+def merged(text: str, **files: str) -> YamlMapping:
     """The image in ``text`` with its includes as one tree."""
     return merged_apko(yamltext.parse_mapping(text.encode(), "image.yaml"), "image.yaml", text, load_include=_includes(files))
 

@@ -133,7 +133,7 @@ def test_pipelines_that_nest_without_end() -> None:
     chain = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}]" for i in range(1000)}
 
     with pytest.raises(RecipeError, match="pipelines nest deeper than 100 levels"):
-        melange(HEAD + "pipeline: [{uses: p0}]", (), **chain)
+        melange(HEAD + "pipeline: [{uses: p0}]", more=chain)
 
 
 def test_pipelines_that_multiply_without_end() -> None:
@@ -141,4 +141,4 @@ def test_pipelines_that_multiply_without_end() -> None:
     doubling = {f"p{i}": f"pipeline: [{{uses: p{i + 1}}}, {{uses: p{i + 1}}}]" for i in range(40)}
 
     with pytest.raises(RecipeError, match="more than 20,000 pipeline steps"):
-        melange(HEAD + "pipeline: [{uses: p0}]", (), **doubling, p40="runs: make")
+        melange(HEAD + "pipeline: [{uses: p0}]", more=doubling, p40="runs: make")
