@@ -16,8 +16,9 @@ test: ## everything from nothing: environment, tools, seed, checks, tests (PYTES
 	@echo '== environment'; scripts/environment dev
 	@echo '== tools'; ./bg version
 	@$(MAKE) --no-print-directory seed
-	@scripts/check
-	@echo "== tests: pytest $(PYTEST_ARGS)"; "$$(scripts/environment dev)/bin/python" -m pytest $(PYTEST_ARGS)
+	@failed=; scripts/check || failed=checks; \
+	echo "== tests: pytest $(PYTEST_ARGS)"; "$$(scripts/environment dev)/bin/python" -m pytest $(PYTEST_ARGS) || failed="$$failed tests"; \
+	[ -z "$$failed" ] || { echo "failed: $$failed"; exit 1; }
 
 check: ## lint, format, types, imports
 	@scripts/check

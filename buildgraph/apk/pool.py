@@ -38,6 +38,10 @@ class Pool:
         """The packages that install_if ``name`` might bring in."""
         return self._conditional.get(name, [])
 
+    def conditional(self) -> list[str]:
+        """The names of the packages with an install_if, sorted."""
+        return sorted({entry.name for entries in self._conditional.values() for entry in entries})
+
     def conditional_on_any(self, names: Collection[str]) -> Iterator[IndexEntry]:
         """The packages that install_if one of some names, and maybe more, might bring in."""
         return (entry for name, entries in self._conditional.items() if name in names for entry in entries)

@@ -34,7 +34,9 @@ class LocalRunner:
         """Notes that a node's deep key leads to this action, and that it is the node's latest result."""
         deep = self.rebuilder.deep(name)
         self.store.cas.put_bytes(deep.document.to_bytes())
-        self.store.put_deep(deep.key, self.rebuilder.deep_record(name, action))
+        led = self.rebuilder.deep_record(name, action)
+        if led is not None:
+            self.store.put_deep(deep.key, led)
         self._note(name, record)
 
     def reasons(self, name: str, action: Action) -> tuple[str, ...]:

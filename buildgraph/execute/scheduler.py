@@ -169,15 +169,17 @@ class _Run:
 
     def _tell_deadlock(self) -> None:
         """Nodes that wait for each other, which only discovered dependencies can bring about, fail with an error that says so."""
-        if self._stopping() or self.result.failures:
-            return
-        waiting = sorted(name for name, state in self.states.items() if state is State.DEMANDED)
-        for name in waiting:
-            if self.states[name] is not State.DEMANDED:
-                continue  # it waited for one that was told already
-            needs = ", ".join(sorted(self.missing[name]))
-            message = f"{name} needs {needs}, which needs it too: a cycle through what was found while building"
-            self._fail(name, GraphError(message, hint="name the package in one of the recipes as an external one, or split it"))
+        while not self._stopping():
+            stuck = {name: self.missing[name] for name, state in self.states.items() if state is State.DEMANDED}
+            if not stuck:
+                return
+            from buildgraph.graph.algorithms import shortest_cycle  # networkx is slow to import
+
+            cycle = shortest_cycle(stuck)
+            steps = [f"{name} needs {cycle[(place + 1) % len(cycle)]}" for place, name in enumerate(cycle)]
+            message = f"a cycle of {len(cycle)} targets, found while building: each needs the next to be built first"
+            hint = "what is built needs more than its recipes say; name a package in one of them as an external one, or split it"
+            self._fail(cycle[0], GraphError(message, details="\n".join(steps), hint=hint))
 
     def _stopping(self) -> bool:
         return self.cancelled.is_set() or (bool(self.result.failures) and not self.keep_going)
@@ -205,7 +207,11 @@ class _Run:
             name = pending.pop()
             if name in self.states:
                 continue
-            hit = self.staleness.deep_hit(name)
+            try:
+                hit = self.staleness.deep_hit(name)
+            except BgError as error:
+                self._fail(name, error)
+                continue
             if hit is not None:
                 self._done(name, hit, "hit")
                 continue

@@ -32,6 +32,9 @@ class Built:
     discovered: dict[str, tuple[str, str]]
 
 
+# Who asks, where an external package does.
+FROM_POOL = "pool"
+
 # The real metadata of a node, or None while it is not known.
 Metadata = Callable[[str], Built | None]
 
@@ -53,6 +56,12 @@ class Locals:
     def names(self) -> list[str]:
         """Every name that a local package has or provides."""
         return list(self._providers)
+
+    def offers(self, name: str) -> list[str]:
+        """Who has or provides a name by what recipes declare, one line each: what ``meets`` can depend on besides the asker."""
+        return sorted(
+            f"{name} {version} {package.node} {package.name} {package.folder}" for package, version in self._providers.get(name, ())
+        )
 
     def meets(self, requirement: Requirement, folder: str, asking_node: str) -> list[LocalPackage]:
         """The local packages that a requirement means, empty where it is external's.
@@ -80,7 +89,8 @@ class Resolution:
     """What a box may hold.
 
     ``packages``: the local packages by name, each with the need that first asked for it; ``requirements``: what was asked of
-    the pool, sorted; ``reach``: what of the pool that reaches.
+    the pool, sorted; ``reach``: what of the pool that reaches; ``asked``: all that was asked for, each with the asking recipe's
+    folder and node, the latter empty for the world itself and ``FROM_POOL`` for an external package.
     """
 
     packages: dict[str, LocalPackage] = field(default_factory=dict)
@@ -88,6 +98,7 @@ class Resolution:
     requirements: list[str] = field(default_factory=list)
     reach: Reach = field(default_factory=Reach)
     needs: dict[str, Need] = field(default_factory=dict)
+    asked: set[tuple[str, str, str]] = field(default_factory=set)
 
     def nodes(self) -> list[str]:
         """The nodes that make the local packages, sorted."""
@@ -142,12 +153,11 @@ class _Walk:
         self.result = result
         self.external: dict[str, None] = {}
         self._pending: list[tuple[Need, str, str]] = []
-        self._asked: set[tuple[str, str, str]] = set()
 
     def ask(self, need: Need, folder: str, asker: str) -> None:
         key = (need.text, folder, asker)
-        if key not in self._asked:
-            self._asked.add(key)
+        if key not in self.result.asked:
+            self.result.asked.add(key)
             self._pending.append((need, folder, asker))
 
     def run(self) -> None:
@@ -204,6 +214,7 @@ class _Walk:
         before = len(self.result.packages)
         for text, asker in list(found.missing.items()):
             if asker:
+                self.result.asked.add((text, "", FROM_POOL))
                 for package in self.local.meets(Requirement.parse(text), "", self.asking_node):
                     self._take(package, Need(text, via=f"the external package {asker}"))
         self.run()

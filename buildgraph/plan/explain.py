@@ -113,6 +113,8 @@ def _tell_package(change: Change) -> str:
         return f"the package {name} is new in its box"
     if change.new is None:
         return f"the package {name} left its box"
+    if change.old.value.split()[0] == change.new.value.split()[0]:
+        return f"the package {name} is now made by {change.new.value.split()[-1]}"
     return f"the content of {name} changed"
 
 

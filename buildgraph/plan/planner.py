@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from buildgraph.keys.document import KeyDocument
-from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
-from buildgraph.plan.record import Record
+from buildgraph.plan.rebuild import Action, DeepKey, Rebuilder, Suspended, Unlocked
 
 # hit: the deep key is known; spared: only the action key is; run: it has to run; maybe: it runs unless what it depends on
 # comes out as it was.
@@ -39,64 +38,65 @@ Reasons = Callable[[str, KeyDocument, "KeyDocument | None"], tuple[str, ...]]
 
 def make_plan(wanted: Sequence[str], rebuilder: Rebuilder, explain: Reasons, network: Callable[[str], tuple[str, ...]]) -> Plan:
     """Plans a build of the wanted nodes. ``explain`` gives the reasons from a node, its deep document and its action's."""
-    demanded = _demanded(wanted, rebuilder)
-    decisions: dict[str, Decision] = {}
-    for name in rebuilder.graph.order:
-        if name in demanded:
-            decisions[name] = _decide(name, demanded[name], decisions, rebuilder, explain, network)
-    return Plan(tuple(wanted), decisions)
+    planner = _Planner(rebuilder, explain, network)
+    for name in wanted:
+        planner.look_at(name)
+    return Plan(tuple(wanted), {name: planner.decisions[name] for name in rebuilder.graph.order if name in planner.decisions})
 
 
-def _demanded(wanted: Sequence[str], rebuilder: Rebuilder) -> dict[str, Record | None]:
-    """The nodes that a build looks at: the wanted ones, and what those depend on that missed."""
-    found: dict[str, Record | None] = {}
-    pending = list(wanted)
-    while pending:
-        name = pending.pop()
-        if name in found:
-            continue
-        found[name] = hit = rebuilder.deep_hit(name)
-        if hit is not None:
-            rebuilder.known[name] = hit
-        else:
-            pending.extend(rebuilder.graph.dependencies[name])
-    return found
+class _Planner:
+    """Goes down from the wanted nodes through what missed, as the scheduler does, and decides on the way back."""
 
+    def __init__(self, rebuilder: Rebuilder, explain: Reasons, network: Callable[[str], tuple[str, ...]]) -> None:
+        self.rebuilder = rebuilder
+        self.graph = rebuilder.graph
+        self.explain = explain
+        self.network = network
+        self.decisions: dict[str, Decision] = {}
+        self.below: dict[str, set[str]] = {}  # what a node that missed waits for
 
-def _decide(
-    name: str,
-    hit: Record | None,
-    decisions: dict[str, Decision],
-    rebuilder: Rebuilder,
-    explain: Reasons,
-    network: Callable[[str], tuple[str, ...]],
-) -> Decision:
-    deep = rebuilder.deep(name)
-    if hit is not None:
-        return Decision("hit", (), (), deep.key, hit.action)
-    document: KeyDocument | None = None
-    action_key = ""
-    unsettled = [other for other in rebuilder.graph.dependencies[name] if decisions[other].kind in {"run", "maybe"}]
-    if not unsettled:
-        action = _action(name, rebuilder)
-        if isinstance(action, Action):
-            record = rebuilder.store.record(action.key)
-            if record is not None:
-                rebuilder.known[name] = record
-                return Decision("spared", (), (), deep.key, action.key)
-            document, action_key = action.document, action.key
-    reasons = explain(name, deep.document, document)
-    only_below = bool(unsettled) and bool(reasons) and all(reason.startswith("depends on ") for reason in reasons)
-    return Decision("maybe" if only_below else "run", reasons, network(name), deep.key, action_key)
+    def look_at(self, first: str) -> None:
+        pending = [first]
+        while pending:
+            name = pending[-1]
+            before = len(pending)
+            if name not in self.decisions:
+                # A node that is looked at already and not decided waits for this one: a cycle, which the build will tell.
+                pending += [other for other in self._decide(name) if other not in self.below and other not in self.decisions]
+            if len(pending) == before:
+                pending.pop()
 
+    def _decide(self, name: str) -> Sequence[str]:
+        """Decides on a node, or gives the nodes to be decided on first."""
+        deep = self.rebuilder.deep(name)
+        if name not in self.below:
+            hit = self.rebuilder.deep_hit(name)
+            if hit is not None:
+                self.rebuilder.known[name] = hit
+                self.decisions[name] = Decision("hit", (), (), deep.key, hit.action)
+                return ()
+            self.below[name] = set(self.graph.dependencies[name])
+            return self.graph.dependencies[name]
+        action = self._action(name)
+        if isinstance(action, Suspended) and not self.below[name].issuperset(action.nodes):
+            self.below[name].update(action.nodes)
+            return action.nodes
+        self.decisions[name] = self._missed(name, deep, action if isinstance(action, Action) else None)
+        return ()
 
-def _action(name: str, rebuilder: Rebuilder) -> Action | Suspended | Unlocked:
-    """A node's action, with the cached records of nodes that only their real metadata names."""
-    while True:
-        action = rebuilder.action(name)
-        if not isinstance(action, Suspended):
-            return action
-        hits = {other: rebuilder.deep_hit(other) for other in action.nodes}
-        rebuilder.known.update({other: hit for other, hit in hits.items() if hit is not None})
-        if None in hits.values():
-            return action
+    def _action(self, name: str) -> Action | Suspended | Unlocked | None:
+        """A node's action, None while something below it is open."""
+        return None if self._open(name) else self.rebuilder.action(name)
+
+    def _open(self, name: str) -> bool:
+        decided = (self.decisions.get(other) for other in self.below[name])
+        return any(decision is None or decision.kind in {"run", "maybe"} for decision in decided)
+
+    def _missed(self, name: str, deep: DeepKey, action: Action | None) -> Decision:
+        record = self.rebuilder.store.record(action.key) if action else None
+        if action and record:
+            self.rebuilder.known[name] = record
+            return Decision("spared", (), (), deep.key, action.key)
+        reasons = self.explain(name, deep.document, action.document if action else None)
+        only_below = self._open(name) and bool(reasons) and all(reason.startswith("depends on ") for reason in reasons)
+        return Decision("maybe" if only_below else "run", reasons, self.network(name), deep.key, action.key if action else "")

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
+from buildgraph.apk.version import Requirement
 from buildgraph.graph.model import Graph, Node
 from buildgraph.graph.resolve import Built, Locals, Resolution, resolve
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
 from buildgraph.keys.document import Entry, KeyDocument
-from buildgraph.plan.record import DeepRecord, ExternalPart, Record
+from buildgraph.plan.record import DeepRecord, Found, Record
 from buildgraph.recipes.values import Need
 
 
@@ -80,6 +81,8 @@ class Rebuilder:
     store: Store
     known: dict[str, Record] = field(default_factory=dict)
     _deep: dict[str, DeepKey] = field(default_factory=dict)
+    _noted: dict[str, tuple[Digest, DeepRecord]] = field(default_factory=dict)  # what holds, and under which deep key
+    _grown: bool = False
 
     def unlocked(self, nodes: Iterable[str]) -> dict[str, Unlocked]:
         """The nodes whose declared world the lock does not cover yet."""
@@ -94,43 +97,50 @@ class Rebuilder:
         """Goes on with a lock that has grown; deep keys are computed anew."""
         self.pools = pools
         self._deep.clear()
+        self._grown = True
+        self._noted = {
+            name: (key, led) for name, (key, led) in self._noted.items() if self.deep(name).key == key and self._still_holds(led)
+        }
 
     def deep(self, name: str) -> DeepKey:
         """A node's deep key."""
         pending = [name]
         while pending:
             top = pending[-1]
-            waiting = [other for other in self.graph.dependencies[top] if other not in self._deep]
-            if not waiting and top not in self._deep:
-                self._deep[top] = self._deep_key(self.graph.nodes[top])
+            below = () if top in self._deep else self.graph.dependencies[top]
+            waiting = [other for other in below if other not in self._deep]
             if waiting:
                 pending += waiting
-            else:
-                pending.pop()
+                continue
+            if top not in self._deep:
+                self._deep[top] = self._deep_key(self.graph.nodes[top])
+            pending.pop()
         return self._deep[name]
 
     def _deep_key(self, node: Node) -> DeepKey:
         resolutions = self._resolve(node, lambda _: None)
         entries = [*self.own(node.id)]
-        # A local package that only an external one asks for is no dependency of the graph: the deep record names it.
+        # A local package that only an external one asks for is no dependency of the graph: the deep record has its key.
         declared = set(self.graph.dependencies[node.id])
         for architecture, resolution in resolutions.items():
             entries += external_entries(architecture, resolution)
+            entries += [Entry("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
             for name, package in resolution.packages.items():
-                if package.node not in declared:
-                    continue
                 cause = resolution.causes[name]
+                key = self._deep[package.node].key if package.node in declared else "asked for by the pool"
                 entries.append(
-                    Entry("local", f"{architecture}/{name}", self._deep[package.node].key, f"needed as {cause.text}", cause.place)
+                    Entry("local", f"{architecture}/{name}", f"{key} {package.node}", f"needed as {cause.text}", cause.place)
                 )
         document = KeyDocument.of(entries)
         return DeepKey(document.key(), document, resolutions)
 
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""
-        led = self.store.deep(self.deep(name).key)
+        key = self.deep(name).key
+        led = self.store.deep(key)
         if led is None or not self._still_holds(led):
             return None
+        self._noted[name] = key, led
         return self.store.record(led.action)
 
     def _still_holds(self, led: DeepRecord) -> bool:
@@ -138,9 +148,22 @@ class Rebuilder:
             if name not in self.graph.nodes or self.deep(name).key != key:
                 return False
         return all(
-            architecture in self.pools and external_part(self.pools[architecture], part) == part.reached
-            for architecture, part in led.external.items()
+            architecture in self.pools and self._answer(architecture, found.requirements, found.names) == found.answer
+            for architecture, found in led.found.items()
         )
+
+    def _answer(self, architecture: str, requirements: Iterable[str], names: Iterable[str]) -> Digest:
+        """What the pool and the local packages have for some discovered requirements and names, more rather than less.
+
+        Nothing is shadowed here, and each install_if counts as if its conditions held: whatever a box reached through these
+        requirements is among it, so that this digest cannot stay the same where the box would not.
+        """
+        pool, local = self.pools[architecture], self.local[architecture]
+        reached = reach(pool, [*requirements, *pool.conditional()])
+        lines = [f"{entry.filename} {entry.checksum}" for entry in reached.sorted()]
+        lines += [f"missing {text}" for text in sorted(reached.missing)]
+        lines += [line for name in sorted(names) for line in local.offers(name)]
+        return digest_text("\n".join(lines))
 
     def action(self, name: str) -> Action | Suspended | Unlocked:
         """The action of a node whose dependencies are known (in ``known``)."""
@@ -165,27 +188,47 @@ class Rebuilder:
         for name, package in resolution.packages.items():
             path, digest = package_output(self.known[package.node], name, architecture)
             cause = resolution.causes[name]
-            entries.append(Entry("package", path, digest, f"needed as {cause.text}, made by {package.node}", cause.place))
+            # Who made it counts too: what a record says of discovered nodes is then true wherever the record is found.
+            entries.append(Entry("package", path, f"{digest} {package.node}", f"needed as {cause.text}", cause.place))
         return entries
 
-    def deep_record(self, name: str, action: Action) -> DeepRecord:
-        """What to remember under a node's deep key once its action's record exists."""
-        nodes = {other: self.deep(other).key for other in action.dependencies}
-        external = {}
-        for architecture, resolution in action.resolutions.items():
-            provided = sorted(self._provided(resolution))
-            part = ExternalPart(tuple(resolution.requirements), tuple(sorted(resolution.packages)), tuple(provided), Digest(""))
-            reached = external_part(self.pools[architecture], part)
-            external[architecture] = ExternalPart(part.requirements, part.shadowed, part.provided, reached)
-        return DeepRecord(action.key, digest_bytes(self.deep(name).document.to_bytes()), nodes, external)
+    def deep_record(self, name: str, action: Action) -> DeepRecord | None:
+        """What to remember under a node's deep key once its action's record exists.
 
-    def _provided(self, resolution: Resolution) -> set[str]:
-        names = set()
-        for name, package in resolution.packages.items():
-            entry = self.known[package.node].built().entries[name]
-            names.add(name)
-            names.update(provide.partition("=")[0] for provide in entry.provides)
-        return names
+        None where that would not be true: the lock has grown meanwhile, and the action, or one below it, would now be another.
+        """
+        if any(other not in self._noted for other in action.dependencies) or (self._grown and not self._is_current(name, action)):
+            return None
+        below = [self._noted[other][1] for other in action.dependencies]
+        nodes = {other: self.deep(other).key for other in action.dependencies}
+        for led in below:
+            nodes.update(led.nodes)
+        beyond = nodes.keys() - set(self.graph.dependencies[name])
+        if beyond:
+            beyond -= self.graph.closure([name])
+        found = {architecture: self._found(name, architecture, action, below) for architecture in action.resolutions}
+        deep = self.deep(name)
+        led = DeepRecord(action.key, digest_bytes(deep.document.to_bytes()), {other: nodes[other] for other in sorted(beyond)}, found)
+        self._noted[name] = deep.key, led
+        return led
+
+    def _is_current(self, name: str, action: Action) -> bool:
+        now = self.action(name)
+        return isinstance(now, Action) and now.key == action.key
+
+    def _found(self, name: str, architecture: str, action: Action, below: Iterable[DeepRecord]) -> Found:
+        """What a box, and those below it, asked for beyond what the deep key covers."""
+        resolution, declared = action.resolutions[architecture], self.deep(name).resolutions[architecture]
+        covered = {"", *self.graph.dependencies[name]}
+        asked = resolution.asked - {ask for ask in declared.asked if ask[2] in covered}
+        names = {Requirement.parse(text).name for text, _, _ in asked}
+        requirements = set(resolution.requirements) - set(declared.requirements)
+        for led in below:
+            if architecture in led.found:
+                requirements.update(led.found[architecture].requirements)
+                names.update(led.found[architecture].names)
+        texts = tuple(sorted(requirements))
+        return Found(texts, tuple(sorted(names)), self._answer(architecture, texts, names))
 
     def _metadata(self, name: str) -> Built | None:
         record = self.known.get(name)
@@ -236,12 +279,3 @@ def external_entries(architecture: str, resolution: Resolution) -> list[Entry]:
         )
         for name, entries in grouped.items()
     ]
-
-
-def external_part(pool: Pool, part: ExternalPart) -> Digest:
-    """The digest of what the requirements reach, and of what they miss."""
-    found = reach(pool, part.requirements, frozenset(part.shadowed), frozenset(part.provided))
-    lines = [f"{entry.filename} {entry.checksum}" for entry in found.sorted()] + [
-        f"missing {text}" for text in sorted(found.missing)
-    ]
-    return digest_text("\n".join(lines))

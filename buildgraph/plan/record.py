@@ -71,25 +71,27 @@ class Record:
 class DeepRecord:
     """Where a deep key leads, and under which discoveries.
 
-    ``nodes``: the deep key of each node whose packages were in the box; ``requirements`` were asked of the pool with the
-    names ``shadowed`` and ``provided`` met locally, and ``external`` digests what they reached, all per architecture. A hit
-    counts only while these hold.
+    What recipes declare is in the deep key. This is what only building showed, in the node's box and in those of all that was
+    in it: ``nodes``, further nodes with their deep keys, and per architecture ``found``. A hit counts only while these hold.
     """
 
     action: Digest
     document: Digest
     nodes: Mapping[str, Digest]
-    external: Mapping[str, ExternalPart]
+    found: Mapping[str, Found]
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalPart:
-    """What one architecture's box asked of the pool, and the digest of what that reached."""
+class Found:
+    """What packages' real metadata asked for beyond what recipes declare.
+
+    ``requirements`` went to the pool; ``names`` are all names asked for, the pool's own questions included; ``answer`` digests
+    what the pool and the local packages have for them.
+    """
 
     requirements: tuple[str, ...]
-    shadowed: tuple[str, ...]
-    provided: tuple[str, ...]
-    reached: Digest
+    names: tuple[str, ...]
+    answer: Digest
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
@@ -146,9 +148,8 @@ def deep_to_json(record: DeepRecord) -> dict[str, Any]:
         "action": record.action,
         "document": record.document,
         "nodes": dict(record.nodes),
-        "external": {
-            architecture: [list(part.requirements), list(part.shadowed), list(part.provided), part.reached]
-            for architecture, part in record.external.items()
+        "found": {
+            architecture: [list(found.requirements), list(found.names), found.answer] for architecture, found in record.found.items()
         },
     }
 
@@ -158,12 +159,12 @@ def deep_from_json(raw: Mapping[str, Any] | None) -> DeepRecord | None:
     try:
         if raw is None or raw["format"] != FORMAT:
             return None
-        external = {
-            _text(architecture): ExternalPart(_texts(asked), _texts(shadowed), _texts(provided), _digest(reached))
-            for architecture, (asked, shadowed, provided, reached) in raw["external"].items()
+        found = {
+            _text(architecture): Found(_texts(requirements), _texts(names), _digest(answer))
+            for architecture, (requirements, names, answer) in raw["found"].items()
         }
         nodes = {_text(node): _digest(key) for node, key in raw["nodes"].items()}
-        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, external)
+        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, found)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
