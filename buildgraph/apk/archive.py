@@ -19,7 +19,7 @@ from typing import IO, Protocol, Self
 from buildgraph.errors import OutputError, Place, RepositoryError
 
 CHUNK = 1 << 16
-# apko/pkg/apk/expandapk/const.go: DefaultMaxControlSize and DefaultMaxDataSize.
+# apko/pkg/apk/expandapk/options.go: DefaultMaxControlSize and DefaultMaxDataSize.
 MAX_CONTROL_SIZE = 10 << 20
 MAX_DATA_SIZE = 16 << 30
 # Paths and extended attributes of packages take far less; tarfile reads a whole extended header into memory.

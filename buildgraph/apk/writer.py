@@ -1,7 +1,7 @@
 """Writes apk packages: the same fields and files always give the same bytes (data level 0: with any zlib).
 
 The layout is melange's (pkg/build/package.go, pkg/tarball): control segment, then data segment, parents before children,
-and for every file and symlink the SHA-1 that apko wants (pkg/apk/expandapk/tarfs).
+and for every file and symlink the SHA-1 that apko wants (pkg/tarfs/fs.go).
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, OutputError, TargetError
 from buildgraph.execute import process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
-from buildgraph.execute.box import PASSED_WITH_NETWORK
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
@@ -66,6 +65,7 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
     """Brings targets up to date; the wanted nodes and how it went."""
     wanted = session.wanted(patterns)
     session.cas.sweep()
+    session.locks.sweep()
     session.complete_lock(wanted)
     runner = _runner(session)
     with session.uninterrupted():
@@ -87,7 +87,6 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
 
 
 def _runner(session: Session) -> LocalRunner:
-    environment = session.settings.environment
     executor = Executor(
         workspace=session.settings.root,
         cas=session.cas,
@@ -101,7 +100,6 @@ def _runner(session: Session) -> LocalRunner:
         budget=MemoryBudget(session.manifest.memory or _half_of_free_memory()),
         cancelled=session.cancelled,
         sealed=session.settings.sealed,
-        proxies={name: environment[name] for name in PASSED_WITH_NETWORK if name in environment},
     )
     if not session.settings.sealed:
         session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
@@ -129,7 +127,7 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
     out = session.out_folder
     with session.locks.hold("outputs", on_wait=lambda: None, cancelled=session.cancelled.is_set):
         if packages:
-            present += export.export_packages(packages, out, _signing_key(session), session.cas)
+            present += export.export_packages(packages, nodes, out, _signing_key(session), session.cas)
         for name in done:
             label = session.nodes.described[name].target.label
             record = result.records[name]

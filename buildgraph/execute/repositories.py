@@ -152,7 +152,7 @@ class Repositories:
         return digest
 
     def _download(self, address: str, target: Path) -> None:
-        partial = target.with_name(target.name + ".part")
+        partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             request = urllib.request.Request(address)  # noqa: S310 - only http and https get here
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above

@@ -1,6 +1,6 @@
 """In what order: demand from the wanted nodes downwards, then the longest path first, within ``-j``.
 
-A node's state only ever moves forward through ``State``; ``_Run.settle`` is the one place where it ends. The scheduler knows
+A node's state only ever moves forward through ``State``; ``_Run._settle`` is the one place where it ends. The scheduler knows
 nothing of melange, boxes or keys: it asks a ``Rebuilder`` whether something is stale and a ``Runner`` to run it, so that the
 property tests drive it with fakes.
 """

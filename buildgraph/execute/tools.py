@@ -25,7 +25,7 @@ _SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The tools, and their versions as keys name them (``v0.59.1``)."""
+    """The tools, and their versions as keys name them (``v0.59.1 with apko v1.2.37``, ``v1.2.37``)."""
 
     melange: Path
     apko: Path
@@ -66,8 +66,10 @@ def find_tools(
         built = provision.go_tools(tools_dir, cache_home / "tools", env, progress, offline=offline)
         melange, apko = melange or built / "melange", apko or built / "apko"
     bwrap = _which("bwrap", env) or provision.bubblewrap(cache_home / "tools", env, progress, offline=offline)
+    # melange does apko's part of a package build with the apko that it was linked with, which may be another one than ours.
+    linked = memory.linked(melange, MODULES["apko"])
     memory.save()
-    return Toolbox(melange, apko, bwrap, pinned["melange"], pinned["apko"])
+    return Toolbox(melange, apko, bwrap, f"{pinned['melange']}{f' with apko {linked}' if linked else ''}", pinned["apko"])
 
 
 def probe_sandbox(bwrap: Path) -> None:
@@ -135,6 +137,15 @@ class _Memory:
         """The version that a program had when it was asked, if it is still that file."""
         known = self._seen.get(str(path))
         return str(known[-1]) if isinstance(known, list) and known[:-1] == _stat(path) else None
+
+    def linked(self, path: Path, module: str) -> str:
+        """The version of a module that a program was linked with; empty where it does not say."""
+        name = f"{path} {module}"
+        known = self._seen.get(name)
+        if not (isinstance(known, list) and known[:-1] == _stat(path)):
+            known = self._seen[name] = [*_stat(path), _module_version(path, module)]
+            self._dirty = True
+        return str(known[-1])
 
     def learn(self, path: Path, version: str) -> None:
         """Remembers a program's version."""

@@ -60,7 +60,8 @@ class Locals:
     def offers(self, name: str) -> list[str]:
         """Who has or provides a name by what recipes declare, one line each: what ``meets`` can depend on besides the asker."""
         return sorted(
-            f"{name} {version} {package.node} {package.name} {package.folder}" for package, version in self._providers.get(name, ())
+            f"{name} {version} {package.node} {package.name} {package.folder}"
+            for package, version in self._providers.get(name, ())
         )
 
     def meets(self, requirement: Requirement, folder: str, asking_node: str) -> list[LocalPackage]:

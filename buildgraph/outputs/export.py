@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,11 @@ def _same_file(blob: Path, destination: Path) -> bool:
     return one.st_size == other.st_size and one.st_nlink == 1 and blob.read_bytes() == destination.read_bytes()
 
 
-def export_packages(records: Mapping[str, Record], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
-    """Puts the packages of some nodes into the signed repository; the files that are now there for them. Raises OutputError."""
+def export_packages(records: Mapping[str, Record], known: Container[str], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
+    """Puts the packages of some nodes into the signed repository; the files that are now there for them.
+
+    What nodes exported that are not ``known`` any more is removed. Raises OutputError.
+    """
     folder = out / "packages"
     with _told(out):
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +102,12 @@ def export_packages(records: Mapping[str, Record], out: Path, key: SigningKey, c
             _replace(public, public_bytes)
         notes = _read_notes(folder)
         present = [public]
+        for gone in [node for node in notes if node not in known]:
+            for path in notes.pop(gone):
+                (folder / path).unlink(missing_ok=True)
         for node, record in sorted(records.items()):
             present += _export_node(node, record, folder, key, cas, notes)
-        for architecture in sorted({path.split("/")[0] for files in notes.values() for path in files}):
+        for architecture in sorted({path.name for path in folder.iterdir() if path.is_dir()}):
             present.append(_write_index(folder, architecture, key, notes))
         _replace(folder / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
     return present
@@ -110,7 +116,7 @@ def export_packages(records: Mapping[str, Record], out: Path, key: SigningKey, c
 def _export_node(node: str, record: Record, folder: Path, key: SigningKey, cas: Cas, notes: dict[str, Any]) -> list[Path]:
     before = notes.get(node, {})
     after: dict[str, list[Any]] = {}
-    key_id = digest_bytes(key.pem)[:16]
+    key_id = digest_bytes(signing.public_key(key.pem))[:16]
     for output in record.outputs:
         target = folder / output.path
         known = before.get(output.path)
@@ -167,8 +173,3 @@ def _told(out: Path) -> Iterator[None]:
         raise OutputError(
             message, hint="is the folder writable, and the disk not full? `out:` in the manifest names another"
         ) from error
-
-
-def total_size(files: Iterable[Path]) -> int:
-    """The size in bytes of some files."""
-    return sum(path.stat().st_size for path in files)

@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from buildgraph.errors import TargetError
+from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
-from buildgraph.recipes import architecture
+from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.melange import read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
@@ -114,6 +114,11 @@ def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -
         return source
 
     recipe = read_apko(recipe_file.tree, recipe_file.path, recipe_file.text, load_include=load)
+    if recipe.files:
+        written = recipe.files[0]
+        text = recipe_file.text if written.path == recipe_file.path else workspace.yaml_file(written.path).text
+        where = yamltext.place_at(written.line, written.column, written.path, text, length=len(written.text))
+        raise RecipeError("`baseimage:` is not understood yet", where=where, hint="list the packages of the base image instead")
     own = tuple(map(architecture.to_apk, recipe.architectures)) or wanted
     architectures = tuple(sorted(set(own) & set(wanted)))
     if not architectures:

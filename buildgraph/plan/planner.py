@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from buildgraph.keys.document import KeyDocument
-from buildgraph.plan.rebuild import Action, DeepKey, Rebuilder, Suspended, Unlocked
+from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
 
 # hit: the deep key is known; spared: only the action key is; run: it has to run; maybe: it runs unless what it depends on
 # comes out as it was.
@@ -59,30 +59,29 @@ class _Planner:
         pending = [first]
         while pending:
             name = pending[-1]
-            before = len(pending)
-            if name not in self.decisions:
-                # A node that is looked at already and not decided waits for this one: a cycle, which the build will tell.
-                pending += [other for other in self._decide(name) if other not in self.below and other not in self.decisions]
-            if len(pending) == before:
+            if name in self.decisions:
                 pending.pop()
+            elif name not in self.below:
+                pending += self._begin(name)
+            else:
+                action = self._action(name)
+                found = action.nodes if isinstance(action, Suspended) else ()
+                self.below[name].update(found)
+                # What is begun and not decided waits for this node: a cycle, which the build will tell.
+                more = [other for other in found if other not in self.decisions and other not in self.below]
+                pending += more
+                if not more:
+                    self.decisions[name] = self._missed(name, action if isinstance(action, Action) else None)
 
-    def _decide(self, name: str) -> Sequence[str]:
-        """Decides on a node, or gives the nodes to be decided on first."""
-        deep = self.rebuilder.deep(name)
-        if name not in self.below:
-            hit = self.rebuilder.deep_hit(name)
-            if hit is not None:
-                self.rebuilder.known[name] = hit
-                self.decisions[name] = Decision("hit", (), (), deep.key, hit.action)
-                return ()
-            self.below[name] = set(self.graph.dependencies[name])
-            return self.graph.dependencies[name]
-        action = self._action(name)
-        if isinstance(action, Suspended) and not self.below[name].issuperset(action.nodes):
-            self.below[name].update(action.nodes)
-            return action.nodes
-        self.decisions[name] = self._missed(name, deep, action if isinstance(action, Action) else None)
-        return ()
+    def _begin(self, name: str) -> Sequence[str]:
+        """Looks a node up; gives the nodes to be decided on before it where that fails."""
+        hit = self.rebuilder.deep_hit(name)
+        if hit is not None:
+            self.rebuilder.known[name] = hit
+            self.decisions[name] = Decision("hit", (), (), self.rebuilder.deep(name).key, hit.action)
+            return ()
+        self.below[name] = set(self.graph.dependencies[name])
+        return [other for other in self.graph.dependencies[name] if other not in self.decisions]
 
     def _action(self, name: str) -> Action | Suspended | Unlocked | None:
         """A node's action, None while something below it is open."""
@@ -92,7 +91,8 @@ class _Planner:
         decided = (self.decisions.get(other) for other in self.below[name])
         return any(decision is None or decision.kind in {"run", "maybe"} for decision in decided)
 
-    def _missed(self, name: str, deep: DeepKey, action: Action | None) -> Decision:
+    def _missed(self, name: str, action: Action | None) -> Decision:
+        deep = self.rebuilder.deep(name)
         record = self.rebuilder.store.record(action.key) if action else None
         if action and record:
             self.rebuilder.known[name] = record

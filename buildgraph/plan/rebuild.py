@@ -208,7 +208,9 @@ class Rebuilder:
             beyond -= self.graph.closure([name])
         found = {architecture: self._found(name, architecture, action, below) for architecture in action.resolutions}
         deep = self.deep(name)
-        led = DeepRecord(action.key, digest_bytes(deep.document.to_bytes()), {other: nodes[other] for other in sorted(beyond)}, found)
+        led = DeepRecord(
+            action.key, digest_bytes(deep.document.to_bytes()), {other: nodes[other] for other in sorted(beyond)}, found
+        )
         self._noted[name] = deep.key, led
         return led
 

@@ -149,7 +149,8 @@ def deep_to_json(record: DeepRecord) -> dict[str, Any]:
         "document": record.document,
         "nodes": dict(record.nodes),
         "found": {
-            architecture: [list(found.requirements), list(found.names), found.answer] for architecture, found in record.found.items()
+            architecture: [list(found.requirements), list(found.names), found.answer]
+            for architecture, found in record.found.items()
         },
     }
 

@@ -329,7 +329,7 @@ def _without(needs: list[Need], text: str) -> list[Need]:
 def normalise(tree: Mapping) -> Mapping:
     """The recipe without what says nothing about its packages: tests, and how to find new versions.
 
-    melange reads ``test:`` in ``melange test`` only, ``update:`` in no command, ``package.test-resources`` nowhere but in others'
+    melange runs ``test:`` in ``melange test`` only, ``update:`` in no command, ``package.test-resources`` nowhere but in others'
     schedulers (pkg/config/config.go). They do land in the apk's ``.melange.yaml``, so leaving them out keeps that stable too.
     """
     items = {key: value for key, value in tree.items.items() if key not in {"test", "update"}}

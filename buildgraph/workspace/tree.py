@@ -85,7 +85,15 @@ def _with_own_rules(root: Path, folder: str, rules: IgnoreRules) -> IgnoreRules:
     return rules.below(folder, text)
 
 
-def _walk_folder(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> None:
+def _walk_folder(root: Path, top: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> None:
+    pending = [(top, rules)]
+    while pending:
+        folder, inherited = pending.pop()
+        pending += reversed(_look(root, folder, inherited, excluded, tree))
+
+
+def _look(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> list[tuple[str, IgnoreRules]]:
+    """Takes in one folder; the folders to look at next, with the rules that hold there."""
     prefix = folder + "/" if folder else ""
     skipped: list[str] = []
     children: list[str] = []
@@ -93,7 +101,7 @@ def _walk_folder(root: Path, folder: str, rules: IgnoreRules, excluded: frozense
     names = {entry.name for entry in entries}
     if CACHE_TAG in names and folder:
         tree.folders[folder] = sorted(names)
-        return
+        return []
     if FILE_NAME in names:
         rules = _with_own_rules(root, folder, rules)
     for entry in entries:
@@ -112,8 +120,7 @@ def _walk_folder(root: Path, folder: str, rules: IgnoreRules, excluded: frozense
             if entry.is_symlink():
                 tree.links.add(path)
     tree.folders[folder] = sorted(skipped)
-    for child in children:
-        _walk_folder(root, child, rules, excluded, tree)
+    return [(child, rules) for child in children]
 
 
 def _scan(root: Path, folder: str) -> list[os.DirEntry[str]]:

@@ -24,7 +24,9 @@ class Run:
     wanted: tuple[str, ...]
     keep_going: bool
     clean: dict[str, Clean]
-    stored: set[str]  # the idents whose outputs were in the store
+    stored: set[str]  # the idents whose record was in the store with all of its outputs
+    torn: set[str]  # those whose record was there, but not each output
+    blobs: set[Digest]  # the outputs in the store
     plan: Plan
     result: Result
     log: Log
@@ -62,6 +64,8 @@ class History:
         except GraphError:
             return None
         stored = {ident for ident, key in self.keys.items() if self.store.record(key)}
+        torn = {ident for ident, key in self.keys.items() if key in self.store.actions} - stored
+        blobs = set(self.store.blobs)
         plan = make_plan(wanted, self.rebuilder(graph, world, self.store), self.store.reasons, lambda _: ())
         rebuilder = self.rebuilder(graph, world, self.store)
         log = Log(graph, jobs, keep_going)
@@ -70,7 +74,7 @@ class History:
         for name, outcome in result.outcomes.items():
             if outcome == "hit":
                 runner.note(name, result.records[name])
-        done = Run(world, tuple(wanted), keep_going, clean_build(world, wanted), stored, plan, result, log)
+        done = Run(world, tuple(wanted), keep_going, clean_build(world, wanted), stored, torn, blobs, plan, result, log)
         self.check(done)
         return done
 
@@ -149,12 +153,16 @@ def check_minimal(run: Run) -> None:
     clean, outcomes = run.clean, run.result.outcomes
     acted = {name for name, outcome in outcomes.items() if outcome in {"ran", "shared"}}
     assert all(clean[name].ident not in run.stored for name in acted), "an action ran whose result was in the store"
-    assert all(clean[name].ident in run.stored for name, outcome in outcomes.items() if outcome == "spared")
+    spared = {name for name, outcome in outcomes.items() if outcome == "spared"}
+    # An output that was lost may come back in time from another action that gives the same.
+    there = run.blobs | {digest for name in acted for _, digest in clean[name].outputs}
+    again = {name for name in spared if clean[name].ident in run.torn and {digest for _, digest in clean[name].outputs} <= there}
+    assert all(clean[name].ident in run.stored for name in spared - again), "a node was spared whose result was not in the store"
     if not run.result.failures:
         needed = run.needed()
         assert outcomes.keys() == needed, "what was looked at is not what is needed"
         missing = {name for name in needed - run.hits if clean[name].ident not in run.stored}
-        assert acted == missing, "what ran is not what was missing"
+        assert acted == missing - again, "what ran is not what was missing"
         assert {name for name, _ in run.log.ran} <= acted
 
 
@@ -172,11 +180,11 @@ def check_plan(run: Run) -> None:
             continue
         assert outcome in {"ran", "shared", "spared"}, f"{name} was planned {decision.kind} and is {outcome}"
         if decision.action_key:
-            assert outcome != "spared", f"{name} was planned to run and was spared"
+            assert outcome != "spared" or run.clean[name].ident in run.torn, f"{name} was planned to run and was spared"
             assert run.log.determined[name] == decision.action_key
         elif outcome == "spared":
             # The action could not be known before: what is below was open, and its result lay in the store.
-            assert run.clean[name].ident in run.stored
+            assert run.clean[name].ident in run.stored | run.torn
     assert acted <= decisions.keys() | _below(run.log.found_late, run), "something ran outside the plan"
     assert list(decisions) == sorted(decisions, key=list(run.log.graph.order).index)
 

@@ -12,24 +12,26 @@ from tests.properties.model import External, Input, Package, Target, World
 
 FOLDERS = ("", "lib", "lib/deep", "app")
 VERSIONS = ("1-r0", "1-r1", "2-r0")
-CONSTRAINTS = ("", "", "", ">=1", "=1-r0", ">=2", "~1", "<2")
+CONSTRAINTS = (*[""] * 20, ">=1", ">=1", "=1-r0", ">=2", "~1", "<2")
 KINDS = ("so:s0", "so:s1", "cmd:c0", "cmd:c1")
 VIRTUALS = ("v0", "v1")
 EXTERNALS = ("e0", "e1", "e2", "e3")
+BASE = External("e0", provides=("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0"))  # it meets most, so that most worlds can be built
 
 
-def requirements(count: int) -> st.SearchStrategy[str]:
-    """What a target may ask for that has ``count`` targets below it."""
-    names = [f"p{number}" for number in range(count)] * 3 + [f"p{number}-dev" for number in range(count)]
-    named = st.builds(str.__add__, st.sampled_from([*names, "e0", "e1"]), st.sampled_from(CONSTRAINTS))
-    return st.one_of(named, named, st.sampled_from([*VIRTUALS, *KINDS, *EXTERNALS, "!p0", "!e1"]))
+def requirements(names: Sequence[str]) -> st.SearchStrategy[str]:
+    """What a target may ask for that stands on packages of these names."""
+    local = st.builds(str.__add__, st.sampled_from([*names, "e0"]), st.sampled_from(CONSTRAINTS))
+    return st.one_of(
+        local, local, local, st.sampled_from([*VIRTUALS, "cmd:c0", "cmd:c1", "e0", "e1", "e1", "e2", "e2", "!p0", "!e1"])
+    )
 
 
 def _texts(strategy: st.SearchStrategy[str], most: int) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(strategy, max_size=most, unique=True).map(tuple)
 
 
-def packages(name: str, below: int) -> st.SearchStrategy[Package]:
+def packages(name: str, below: Sequence[str]) -> st.SearchStrategy[Package]:
     """A package that asks only for what is below it, as far as recipes and names tell."""
     libraries, commands = [kind for kind in KINDS if kind.startswith("so:")], [kind for kind in KINDS if kind.startswith("cmd:")]
     return st.builds(
@@ -37,7 +39,7 @@ def packages(name: str, below: int) -> st.SearchStrategy[Package]:
         name=st.just(name),
         version=st.sampled_from(VERSIONS),
         depends=_texts(requirements(below), 2),
-        provides=_texts(st.sampled_from([*VIRTUALS, "v0=1-r0", "cmd:c0", "so:s1=1"]), 1) if name != "p0" else st.just(()),
+        provides=st.one_of(st.just(()), _texts(st.sampled_from([*VIRTUALS, "v0=1-r0", "cmd:c0", "so:s1=1"]), 1)),
         exports=_texts(st.sampled_from([f"{library}=1" for library in libraries] + commands), 2),
         links=_texts(st.sampled_from(libraries), 2),
         calls=st.one_of(st.just(()), st.just(()), _texts(st.sampled_from([*commands, "e0", "p0"]), 1)),
@@ -50,9 +52,9 @@ def inputs() -> st.SearchStrategy[Input]:
 
 
 @st.composite
-def targets(draw: st.DrawFn, number: int, below: int) -> Target:
-    """Package target ``number``: one package or two, asking for targets of smaller numbers."""
-    name = f"p{number}" if number == 0 or draw(st.integers(0, 9)) else f"p{number - 1}"
+def targets(draw: st.DrawFn, number: int, below: Sequence[str]) -> Target:
+    """Package target ``number``, of one package or two."""
+    name = f"p{number - 1}" if number and not draw(st.integers(0, 29)) else f"p{number}"
     made = [draw(packages(name, below))]
     if draw(st.booleans()):
         made.append(draw(packages(f"{name}-dev", below)))
@@ -63,47 +65,47 @@ def targets(draw: st.DrawFn, number: int, below: int) -> Target:
         packages=tuple(made),
         world=draw(_texts(requirements(below), 3)),
         inputs=draw(st.lists(inputs(), min_size=1, max_size=2).map(tuple)),
-        fails=draw(st.integers(0, 19)) == 19,
+        fails=draw(st.integers(0, 99)) == 99,
     )
 
 
 @st.composite
-def images(draw: st.DrawFn, number: int, below: int) -> Target:
+def images(draw: st.DrawFn, number: int, below: Sequence[str]) -> Target:
     world = draw(st.lists(requirements(below), min_size=1, max_size=3, unique=True).map(tuple))
     return Target(draw(st.sampled_from(FOLDERS)), f"i{number}", "image", (), world, (draw(inputs()),))
 
 
 def externals(name: str) -> st.SearchStrategy[External]:
-    """e0 provides every command and needs nothing, so that most worlds can be built."""
-    asked = _texts(st.sampled_from([*EXTERNALS, *VIRTUALS, *KINDS, "p0", "p1", "!e3"]), 1)
+    """An external package; it may ask for local ones, and come in by itself."""
+    asked = _texts(st.sampled_from(["e0", "e1", "e2", *VIRTUALS, *KINDS[2:], "p0", "!e3"]), 1)
+    conditions = _texts(st.sampled_from(["e0", "p0", "p1", "e2>=2", "v0", "so:s0"]), 2)
     return st.builds(
         External,
         name=st.just(name),
         version=st.sampled_from(VERSIONS),
         build=st.integers(0, 1),
-        depends=st.just(()) if name == "e0" else asked,
-        provides=st.just(("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0"))
-        if name == "e0"
-        else _texts(st.sampled_from([*KINDS, "v0", "so:s0=2"]), 1),
-        install_if=st.just(())
-        if name == "e0"
-        else st.one_of(st.just(()), _texts(st.sampled_from(["e0", "p0", "p1", "e2>=2", "v0"]), 2)),
+        depends=asked,
+        provides=_texts(st.sampled_from([*KINDS, "v0", "so:s0=2"]), 1),
+        install_if=st.one_of(st.just(()), conditions),
     )
 
 
 @st.composite
 def pools(draw: st.DrawFn) -> tuple[External, ...]:
-    names = ["e0", "e1", *draw(st.lists(st.sampled_from(["e1", "e2", "e3", "p1", "p2"]), max_size=4))]
-    drawn = [draw(externals(name)) for name in names]
+    names = ["e1", "e2", *draw(st.lists(st.sampled_from(["e1", "e2", "e3", "p1", "p2"]), max_size=3))]
+    drawn = [BASE, *[draw(externals(name)) for name in names]]
     return tuple({(entry.name, entry.version): entry for entry in drawn}.values())
 
 
 @st.composite
 def worlds(draw: st.DrawFn, most: int = 9) -> World:
-    """A world without cycles among what recipes say (packages at run time may need what is built later, rarely)."""
-    count = draw(st.integers(1, most))
-    made = [draw(targets(number, number if draw(st.integers(0, 14)) else count)) for number in range(count)]
-    pictures = [draw(images(number, count)) for number in range(draw(st.integers(0, 3)))]
+    """A world without cycles among what recipes say (a target rarely asks for what is above it)."""
+    made: list[Target] = []
+    names: list[str] = []
+    for number in range(draw(st.integers(1, most))):
+        made.append(draw(targets(number, names if draw(st.integers(0, 29)) else [*names, "p5", "p6"])))
+        names += [package.name for package in made[-1].packages]
+    pictures = [draw(images(number, names)) for number in range(draw(st.integers(0, 3)))]
     architectures = draw(st.sampled_from([("x86_64",), ("x86_64",), ("x86_64",), ("aarch64", "x86_64")]))
     return World(tuple([*made, *pictures]), draw(pools()), architectures)
 
@@ -169,20 +171,22 @@ class Put:
         return replace(world, externals=others if self.away else (*others, self.entry))
 
 
-def edits(below: int = 9) -> st.SearchStrategy[Callable[[World], World]]:
+def edits() -> st.SearchStrategy[Callable[[World], World]]:
     """One change to a world."""
-    which = st.integers(0, 11)
+    which = st.integers(0, 17)
 
     def change(what: str, name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Edit]:
         return st.builds(Edit, st.just(what), which, st.just(name), values)
 
-    asked = requirements(3)
+    asked = requirements(["p0", "p1", "p2"])
     return st.one_of(
         change("inputs", "text", st.sampled_from("01")),
+        change("inputs", "text", st.sampled_from("01")),
+        change("inputs", "comment", st.sampled_from(["", "x", "y"])),
         change("inputs", "comment", st.sampled_from(["", "x", "y"])),
         change("inputs", "executable", st.booleans()),
         change("targets", "world", _texts(asked, 3)),
-        change("targets", "fails", st.sampled_from([False, False, True])),
+        change("targets", "fails", st.sampled_from([False, False, False, True])),
         change("targets", "folder", st.sampled_from(FOLDERS)),
         change("packages", "depends", _texts(asked, 2)),
         change("packages", "version", st.sampled_from(VERSIONS)),
