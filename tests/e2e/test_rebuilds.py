@@ -144,9 +144,9 @@ def test_a_lock_entry_rebuilds_what_reaches_it(example: Workspace) -> None:
 
 def test_a_tool_version_counts(example: Workspace) -> None:
     """The tools' versions are in every key."""
-    document = example.bg("explain", "--json", "//packages:libstock").answer["key_document"]
+    document = example.bg("explain", "--json", "//packages:libstock").answer[0]["key_document"]
     assert ["tool", "melange"] in [entry[:2] for entry in document]
-    document = example.bg("explain", "--json", "//images:api").answer["key_document"]
+    document = example.bg("explain", "--json", "//images:api").answer[0]["key_document"]
     assert ["tool", "apko"] in [entry[:2] for entry in document]
 
 

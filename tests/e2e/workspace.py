@@ -24,10 +24,9 @@ class Ran:
     err: str
 
     @property
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> Any:
         """What a command with --json printed."""
-        found: dict[str, Any] = json.loads(self.out)
-        return found
+        return json.loads(self.out)
 
     @property
     def ran(self) -> set[str]:
