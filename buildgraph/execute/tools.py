@@ -65,7 +65,7 @@ def find_tools(
     if melange is None or apko is None:
         built = provision.go_tools(tools_dir, cache_home / "tools", env, progress, offline=offline)
         melange, apko = melange or built / "melange", apko or built / "apko"
-    bwrap = _which("bwrap", env) or provision.bubblewrap(cache_home / "tools", env, progress, offline=offline)
+    bwrap = _which("bwrap", env) or provision.bubblewrap(tools_dir, cache_home / "tools", env, progress, offline=offline)
     # melange does apko's part of a package build with the apko that it was linked with, which may be another one than ours.
     linked = memory.linked(melange, MODULES["apko"])
     memory.save()
@@ -102,11 +102,9 @@ def _on_path(tool: str, version: str, env: Mapping[str, str], memory: _Memory) -
             answer = process.run([str(path), "version"], env={"PATH": "/usr/bin:/bin", "HOME": "/"}, timeout=_SECONDS)
         except ToolError:
             return None
+        # What it says is what it writes into SBOMs, so one of the pinned version that says "devel" is another tool.
         said = _VERSION.search(answer.stdout + answer.stderr)
         known = said[1] if said else ""
-        # A tool built by `go build` from a module, as ours are, says (devel): then the module's version in the binary counts.
-        if known in {"", "devel", "(devel)"}:
-            known = _module_version(path, MODULES[tool])
         memory.learn(path, known)
     return path if known == version else None
 

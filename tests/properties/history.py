@@ -53,6 +53,7 @@ class History:
 
     rebuilder: RebuilderFactory = make_rebuilder
     run: Callable[..., Result] = scheduler.run
+    nap: float = 0.0  # seconds that an action takes
     store: MemoryStore = field(default_factory=MemoryStore)
     keys: dict[str, Digest] = field(default_factory=dict)  # the action key of each ident ever met
     settled: dict[str, World] = field(default_factory=dict)  # where a node's deep record was last written
@@ -72,7 +73,7 @@ class History:
             plan = None
         rebuilder = self.rebuilder(graph, world, self.store)
         log = Log(graph, jobs, keep_going)
-        runner = MemoryRunner(world, self.store, rebuilder, log)
+        runner = MemoryRunner(world, self.store, rebuilder, log, dict.fromkeys(graph.nodes, self.nap))
         result = self.run(wanted, rebuilder, runner, jobs=jobs, listener=log.listen, keep_going=keep_going)
         for name, outcome in result.outcomes.items():
             if outcome == "hit":
