@@ -246,26 +246,49 @@ def test_images_are_those_of_apko(by_hand: ByHand, built_example: Workspace, nam
     (by_hand.root / f"layout-{name}").mkdir()
     line = ["apko", "build", f"images/{name}.yaml", f"{name}:latest", f"layout-{name}", "--arch", "x86_64"]
     by_hand.run(*line, "--ignore-signatures", "--sbom-path", f"sbom-{name}", "--cache-dir", "apk-cache")
-    ours = _files_of_image(built_example.root / "out/oci/images" / name)
-    plain = _files_of_image(by_hand.root / f"layout-{name}")
+    layouts = (built_example.root / "out/oci/images" / name, by_hand.root / f"layout-{name}")
+    ours, plain = map(_files_of_image, layouts)
     assert set(ours) == set(plain)
-    assert {path for path in ours if ours[path] != plain[path]} == set()
+    differ = {path for path in ours if ours[path] != plain[path]}
+    assert differ <= {"etc/apko.json", "usr/lib/apk/db/installed"}
+    # The record of the build names the key by its path there, ./ or keys/.
+    mine, theirs = (json.loads(_content(layout, "etc/apko.json")) for layout in (layouts[0], layouts[1]))
+    assert [Path(line).name for line in mine["contents"].pop("keyring")] == [
+        Path(line).name for line in theirs["contents"].pop("keyring")
+    ]
+    assert mine == theirs
+    # The database of installed packages has the sizes of the files: bg's are those of unsigned ones.
+    lines = [_content(layout, "usr/lib/apk/db/installed").splitlines() for layout in layouts]
+    assert len(lines[0]) == len(lines[1])
+    assert all(one == other or (one[:2], other[:2]) == ("S:", "S:") for one, other in zip(*lines, strict=True))
+
+
+def _content(layout: Path, name: str) -> str:
+    """A file of an image."""
+    for layer in _layers(layout):
+        with tarfile.open(layer) as archive:
+            stream = archive.extractfile(name)
+            if stream is not None:
+                return stream.read().decode()
+    raise AssertionError(name)
 
 
 def _files_of_image(layout: Path) -> dict[str, tuple[object, ...]]:
     """Every file of an image's layers: mode, owner, kind, link and the digest of its content, by path."""
-    blob = layout
-    for kind in ("manifests", "manifests"):
-        index = json.loads((blob / "index.json" if blob == layout else blob).read_bytes())
-        digest = index[kind][0]["digest"] if kind in index else ""
-        blob = layout / "blobs" / digest.replace(":", "/") if digest else blob
-    manifest = json.loads(blob.read_bytes())
     found: dict[str, tuple[object, ...]] = {}
-    for layer in manifest["layers"]:
-        with tarfile.open(layout / "blobs" / layer["digest"].replace(":", "/")) as archive:
+    for layer in _layers(layout):
+        with tarfile.open(layer) as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() else None
                 digest = hashlib.sha256(content.read()).hexdigest() if content else ""
                 found[member.name] = (member.mode, member.uid, member.gid, member.type, member.linkname, member.mtime, digest)
     assert len(found) > 100
     return found
+
+
+def _layers(layout: Path) -> list[Path]:
+    """The layer files of a layout's first image."""
+    content = json.loads((layout / "index.json").read_bytes())
+    while "manifests" in content:
+        content = json.loads((layout / "blobs" / content["manifests"][0]["digest"].replace(":", "/")).read_bytes())
+    return [layout / "blobs" / layer["digest"].replace(":", "/") for layer in content["layers"]]

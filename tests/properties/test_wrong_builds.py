@@ -100,7 +100,10 @@ class OwnBoxOnly(Rebuilder):
     def deep_record(self, name: str, action: Action) -> DeepRecord | None:
         led = super().deep_record(name, action)
         self._noted = {
-            other: (key, replace(noted, nodes={}, found={a: replace(f, requirements=(), names=()) for a, f in noted.found.items()}))
+            other: (
+                key,
+                replace(noted, nodes={}, found={a: replace(f, requirements=(), names=()) for a, f in noted.found.items()}),
+            )
             for other, (key, noted) in self._noted.items()
         }
         return led
