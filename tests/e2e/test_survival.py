@@ -1,0 +1,166 @@
+"""Killed, stopped, run twice at once, out of space: the next build is right and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from tests.e2e.tiny import chain
+from tests.e2e.workspace import Ran, Workspace
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Background = Callable[..., "subprocess.Popen[str]"]
+
+
+def clean_build(workspace: Workspace, tmp_path: Path) -> dict[str, str]:
+    """The digests of a build with a cache of its own: what every other build has to give."""
+    return workspace.build("//...", env={"BG_CACHE_DIR": str(tmp_path / "clean")}).digests()
+
+
+def wrong_blobs(cache: Path) -> list[str]:
+    """The blobs whose content is not what their name says."""
+    blobs = [path for path in (cache / "blobs").rglob("*") if path.is_file()]
+    assert blobs
+    return [path.name for path in blobs if blake3(path.read_bytes()).hexdigest() != path.name]
+
+
+def left_behind(workspace: Workspace) -> list[str]:
+    """Scratch folders, mounts and processes that belong to a workspace."""
+    scratch = [path.name for path in (workspace.root / "cache/tmp").iterdir() if path.is_dir()]
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(workspace.root) in line]
+    processes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(workspace.root) in command and "pytest" not in command:
+            processes.append(command)
+    return scratch + mounts + processes
+
+
+def start(workspace: Workspace, in_background: Background, *arguments: str) -> subprocess.Popen[str]:
+    command = workspace.command("build", *(arguments or ("//...",)))
+    return in_background(
+        command, cwd=workspace.root, env=workspace.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def test_kill_at_fifty_random_moments(empty: Workspace, tmp_path: Path, in_background: Background) -> None:
+    """After kill -9 of bg and all its children the next build is right, and every blob is what its name says."""
+    chain(empty)
+    expected = clean_build(empty, tmp_path)
+    empty.build("//...")
+    began = time.monotonic()
+    shutil.rmtree(empty.root / "cache/records")
+    empty.build("//...")
+    usual = time.monotonic() - began
+    chance = random.Random(4711)
+    for attempt in range(50):
+        if attempt % 5 == 0:
+            shutil.rmtree(empty.root / "cache" / chance.choice(["records", "blobs", "apk"]), ignore_errors=True)
+            shutil.rmtree(empty.root / "out", ignore_errors=True)
+        child = start(empty, in_background)
+        time.sleep(chance.uniform(0, usual))
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        if attempt % 5 == 4:
+            assert empty.build("//...").digests() == expected
+    assert wrong_blobs(empty.root / "cache") == []
+    deadline = time.monotonic() + 5
+    while left_behind(empty) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left_behind(empty) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal(empty: Workspace, tmp_path: Path, in_background: Background, number: signal.Signals) -> None:
+    """Within a second or so, with nothing left behind; what was finished stays finished."""
+    chain(empty)
+    empty.write(
+        "recipes/slow.yaml",
+        (empty.root / "recipes/one.yaml").read_text().replace("name: one", "name: slow").replace("echo one", "sleep 60; echo"),
+    )
+    empty.bg("lock")
+    for delay in (0.3, 0.8, 2.5):
+        child = start(empty, in_background, "-j", "2", "//...")
+        time.sleep(delay)
+        child.send_signal(number)
+        began = time.monotonic()
+        _, said = child.communicate(timeout=10)
+        assert child.returncode == 130
+        assert time.monotonic() - began < 2
+        assert "Traceback" not in said
+        assert left_behind(empty) == []
+    (empty.root / "recipes/slow.yaml").unlink()
+    assert empty.build("//...").digests() == clean_build(empty, tmp_path)
+    assert wrong_blobs(empty.root / "cache") == []
+
+
+def test_two_builds_at_once_do_each_action_once(empty: Workspace, tmp_path: Path, in_background: Background) -> None:
+    """On one cache, in one workspace and in a copy of it: all are right, no action runs twice."""
+    labels = chain(empty)
+    expected = clean_build(empty, tmp_path)
+    copy = Workspace(tmp_path / "copy", empty.home, empty.tools)
+    shutil.copytree(empty.root, copy.root, ignore=shutil.ignore_patterns("cache", "out"))
+    for workspace in (empty, copy):
+        workspace.environment["BG_CACHE_DIR"] = str(tmp_path / "shared")
+    children = [start(workspace, in_background, "--json", "//...") for workspace in (empty, empty, copy)]
+    done = []
+    for child in children:
+        out, err = child.communicate(timeout=300)
+        assert child.returncode == 0, err
+        done.append(Ran(0, out, err))
+    assert [one.digests() for one in done] == [expected] * 3
+    assert sum(len(one.ran) for one in done) == len(labels)
+    assert wrong_blobs(tmp_path / "shared") == []
+
+
+def test_a_full_disk(empty: Workspace, tmp_path: Path) -> None:
+    """A clear error; with room again the build goes on from what there was."""
+    chain(empty)
+    expected = clean_build(empty, tmp_path)
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", small], check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        env = {"BG_CACHE_DIR": str(small / "cache")}
+        failed = empty.bg("build", "//...", env=env)
+        assert failed.code == 9, failed.err
+        assert "No space left on device" in failed.err or "full" in failed.err
+        assert "hint:" in failed.err
+        before = {path.name for path in (small / "cache/blobs").rglob("*") if path.is_file()}
+        assert wrong_blobs(small / "cache") == []
+        subprocess.run(["mount", "-o", "remount,size=900m", small], check=True)
+        assert empty.build("//...", env=env).digests() == expected
+        assert before <= {path.name for path in (small / "cache/blobs").rglob("*") if path.is_file()}
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_a_source_that_changes_while_it_is_built(empty: Workspace, in_background: Background) -> None:
+    """The result belongs to what was copied; the next build sees the change."""
+    chain(empty)
+    empty.write("recipes/one/data", "before")
+    recipe = (empty.root / "recipes/one.yaml").read_text()
+    empty.write("recipes/one.yaml", recipe.replace("echo one", "sleep 2; cat data"))
+    empty.bg("lock")
+    child = start(empty, in_background, "//:one")
+    time.sleep(1.2)
+    empty.write("recipes/one/data", "after")
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+    again = empty.build("//:one")
+    assert again.ran == {"//:one"}
+    assert again.reasons("//:one") == "recipes/one/data changed"
