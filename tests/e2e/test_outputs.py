@@ -83,7 +83,7 @@ def test_the_repository_is_one_that_apko_installs_from(built_example: Workspace,
     }
     (tmp_path / "image.yaml").write_text(json.dumps(recipe))
     (tmp_path / "out").mkdir()
-    build = [apko, "build", "image.yaml", "test:latest", "out", "--cache-dir", tmp_path / "cache"]
+    build: list[str | Path] = [apko, "build", "image.yaml", "test:latest", "out", "--cache-dir", tmp_path / "cache"]
     run(*build, cwd=tmp_path)
     assert "usr/lib/libstock.so.1" in layer_files(tmp_path / "out")
 

@@ -110,9 +110,9 @@ def server() -> Iterator[int]:
 
 def fetch(port: int) -> str:
     return (
-        'python3 -c \'import socket; s = socket.create_connection(("127.0.0.1", %d), 5);'
-        ' s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n"); print(s.makefile().read())\' 2>/dev/null | grep -q %s'
-    ) % (port, SECRET)
+        f'python3 -c \'import socket; s = socket.create_connection(("127.0.0.1", {port}), 5);'
+        f' s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n"); print(s.makefile().read())\' 2>/dev/null | grep -q {SECRET}'
+    )
 
 
 def test_the_network(empty: Workspace, server: int) -> None:

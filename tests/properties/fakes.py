@@ -178,7 +178,7 @@ def _failed(event: Event) -> bool:
 
 @dataclass
 class MemoryRunner:
-    """The runner of small worlds. It fills boxes from what is there, not from key documents: a wrong key shows as wrong content."""
+    """The runner of small worlds. It fills boxes from what is there, not from key documents: a wrong key gives wrong content."""
 
     world: World
     store: MemoryStore

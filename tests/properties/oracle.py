@@ -43,7 +43,7 @@ class Clean:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a box holds: local packages by name with their node, external ones by file name, and requirements that nothing meets."""
+    """What a box holds: local packages by name with their node, external ones by file name, and requirements nothing meets."""
 
     local: Mapping[str, str]
     external: Mapping[str, External]
@@ -218,7 +218,8 @@ class CleanBuild:
         target, architectures = self.targets[name]
         needs = self.declared(name)
         while True:
-            if not all([self.build(other) for other in sorted(needs)]):
+            failed = [other for other in sorted(needs) if not self.build(other)]
+            if failed:
                 return Clean(needs=needs)
             try:
                 parts = {a: self.resolvers[a].contents(target, name, self._real, with_pool=True) for a in architectures}

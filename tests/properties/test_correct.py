@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 
 from tests.properties import stories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -186,7 +187,7 @@ def runs(kind: type[scheduler._Run]) -> Callable[..., Result]:
     """``scheduler.run`` by another class."""
 
     def run(wanted: Sequence[str], staleness: Any, runner: Any, *, jobs: int, listener: Any, keep_going: bool) -> Result:
-        return kind(staleness, runner, jobs, listener, keep_going, dict, scheduler.threading.Event()).go(wanted)
+        return kind(staleness, runner, jobs, listener, keep_going, dict, threading.Event()).go(wanted)
 
     return run
 

@@ -107,7 +107,7 @@ def worlds(draw: st.DrawFn, most: int = 9) -> World:
         names += [package.name for package in made[-1].packages]
     pictures = [draw(images(number, names)) for number in range(draw(st.integers(0, 3)))]
     architectures = draw(st.sampled_from([("x86_64",), ("x86_64",), ("x86_64",), ("aarch64", "x86_64")]))
-    return World(tuple([*made, *pictures]), draw(pools()), architectures)
+    return World((*made, *pictures), draw(pools()), architectures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Edit:
             return replace(world, externals=self._changed(world.externals, self._field))
         return replace(world, targets=self._changed(world.targets, self._target))
 
-    def _target(self, target: Target) -> Target:
+    def _target(self, target: Target) -> Any:
         if self.what == "inputs":
             return replace(target, inputs=self._changed(target.inputs, self._field))
         if self.what == "packages":
