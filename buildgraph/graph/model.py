@@ -10,6 +10,7 @@ from buildgraph.recipes.values import Need
 
 NodeKind = Literal["package", "image"]
 EdgeKind = Literal["build", "runtime", "image"]
+EDGE_KINDS: tuple[EdgeKind, ...] = ("build", "runtime", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Node ``source`` needs ``target``: a node's id, or the name of an external package (``external`` then)."""
+    """Node ``source`` needs ``target``: a node's id, or the name of an external package (``external`` then).
+
+    ``cut``: the edge lies on a cycle between packages. ``target`` is the local node that the requirement names, but what meets
+    it is an external package, the previous generation.
+    """
 
     source: str
     target: str
@@ -55,6 +60,12 @@ class Edge:
     path: str
     line: int
     external: bool = False
+    cut: bool = False
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or the file alone."""
+        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +73,15 @@ class Graph:
     """The frozen graph.
 
     ``order``: node ids, dependencies first; ``dependencies``: for each node all nodes whose packages its box may hold, sorted;
-    ``edges``: the direct requirements, for people.
+    ``edges``: the direct requirements, for people; ``cycles``: the strongly connected components of more than one node that were
+    cut, each sorted.
     """
 
     nodes: Mapping[str, Node]
     order: tuple[str, ...]
     dependencies: Mapping[str, tuple[str, ...]]
     edges: tuple[Edge, ...]
+    cycles: tuple[tuple[str, ...], ...] = ()
 
     def dependents(self) -> dict[str, list[str]]:
         """For each node the nodes that depend on it."""
