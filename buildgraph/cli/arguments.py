@@ -208,7 +208,8 @@ def _query(parser: argparse.ArgumentParser) -> None:
             "functions:",
             *(f"  {usage:{width}}  {meaning}" for usage, meaning in written.items()),
             "",
-            "+ ^ - (union, intersect, except), let x = ... in ..., set(...), labels, patterns, @name for an external package.",
+            "besides labels, patterns, @name for an external package, set(a b c),",
+            "let x = ... in ... and the operators + ^ - (union, intersect, except)",
         ]
     )
     parser.add_argument("expression", metavar="EXPR", help="such as 'kind(image, rdeps(//..., //packages:libstock))'")

@@ -279,7 +279,7 @@ class _Parser:
                 self._unexpected("a number", usage)
             return int(self._next().text)
         if self.token.kind not in {"word", "quoted"}:
-            self._unexpected("a word", usage)
+            self._unexpected("a word", f"{usage}; a regular expression wants quotes")
         return self._word()
 
     def _next(self) -> _Token:

@@ -44,12 +44,12 @@ def dot(part: Part, name: Naming) -> list[str]:
     lines = ["digraph buildgraph {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];']
     for node in part.nodes:
         style = ', shape=ellipse, style=filled, fillcolor="#e8f0fe"' if node.kind == "image" else ""
-        lines.append(f"  {_quoted(node.id)} [label={_quoted(name(node.id))}{style}];")
-    lines += [f"  {_quoted(vertex)} [label={_quoted(vertex[1:])}, style=dashed];" for vertex in part.external]
+        lines.append(f"  {_quoted(node.id)} [label={_shown(name(node.id))}{style}];")
+    lines += [f"  {_quoted(vertex)} [label={_shown(vertex[1:])}, style=dashed];" for vertex in part.external]
     for (source, vertex, kind, cut), edges in _arrows(part).items():
         style = "style=dotted, color=red" if cut else _DOT_STYLES[kind]
         told = "\n".join(f"{edge.requirement}  {edge.place}" for edge in edges)
-        lines.append(f"  {_quoted(source)} -> {_quoted(vertex)} [{style}, tooltip={_quoted(told)}];")
+        lines.append(f"  {_quoted(source)} -> {_quoted(vertex)} [{style}, tooltip={_shown(told)}];")
     return [*lines, "}"]
 
 
@@ -117,8 +117,13 @@ def _arrows(part: Part) -> dict[tuple[str, str, str, bool], list[Edge]]:
 
 
 def _quoted(text: str) -> str:
-    """A quoted string of DOT: https://graphviz.org/doc/info/lang.html; a backslash begins an escape in labels."""
+    """A quoted string of DOT: https://graphviz.org/doc/info/lang.html."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _shown(text: str) -> str:
+    """A quoted string of DOT that is shown: Graphviz reads character entities of HTML there."""
+    return _quoted(text.replace("&", "&amp;"))
 
 
 def _entities(text: str) -> str:
