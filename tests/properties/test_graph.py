@@ -63,7 +63,7 @@ def test_a_refused_world_is_ambiguous_or_has_a_cycle(world: World) -> None:
     except AmbiguousError:
         below = None
     if below is None:
-        assert "two recipes" in refused.what
+        assert "two recipes" in refused.what or "made twice" in refused.what
     elif "made twice" not in refused.what:
         assert shortest(below) == steps(refused), refused.render()
 
