@@ -20,7 +20,7 @@ from buildgraph.errors import LockError, RecipeError, ToolError
 from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools
-from buildgraph.graph.build import build_graph, locals_by_architecture
+from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
@@ -243,7 +243,10 @@ class Session:
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
         solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
-        chosen = locking.solve(worlds, solver)
+        try:
+            chosen = locking.solve(worlds, solver)
+        except locking.CycleError as error:
+            raise cycle_error(self.graph, error.unmet) from None
         self.use_lock(self.lock.with_packages(chosen))
         write_lock(self.workspace.lock_path, self.lock)
         added = [package for package in self.lock.packages if package.sort_key not in before]
@@ -278,6 +281,7 @@ class Session:
             tuple(dict.fromkeys(lines or self.manifest.repositories)),
             tuple(dict.fromkeys(keyring or self.manifest.keyring)),
             needs,
+            unlocked.cut[arch],
         )
 
     def save_state(self) -> None:

@@ -94,6 +94,7 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
                 provides=package.provides,
                 path=package.path,
                 line=package.line,
+                priority=int(package.provider_priority or 0),
             )
             for package in recipe.packages
             if package.made
