@@ -101,7 +101,7 @@ class Session:
         tree = workspaces.walk(self.manifest)
         kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
         # Finished builds are known by the tree that they saw: with another tree they say nothing.
-        return states.State(tree, kept, before.builds if tree == before.tree else {})
+        return states.State(tree, kept, before.answers if tree == before.tree else {})
 
     @cached_property
     def workspace(self) -> Workspace:

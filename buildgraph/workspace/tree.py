@@ -17,6 +17,7 @@ from buildgraph.workspace.ignore import FILE_NAME, IgnoreRules
 
 # mode, size, mtime_ns, inode, ctime_ns
 FileStat = tuple[int, int, int, int, int]
+_NO_FILES: dict[str, FileStat] = {}
 
 SKIPPED_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj"})
 CACHE_TAG = "CACHEDIR.TAG"
@@ -28,7 +29,8 @@ class Tree:
 
     ``files``: regular files (symbolic links to files as what they point to), without ignored ones; ``folders``: each folder
     walked with the names in it that git ignores or that are never entered; ``links``: the files that are symbolic links;
-    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one.
+    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one; ``above``: the
+    ``.gitignore`` files above the folders walked, None for one that is not there.
     """
 
     files: dict[str, FileStat] = field(default_factory=dict)
@@ -36,6 +38,16 @@ class Tree:
     links: set[str] = field(default_factory=set)
     odd: set[str] = field(default_factory=set)
     loose: set[str] = field(default_factory=set)
+    above: dict[str, FileStat | None] = field(default_factory=dict)
+
+    def grouped(self) -> dict[str, dict[str, FileStat]]:
+        """The files by folder and name, without those that were named one by one."""
+        found: dict[str, dict[str, FileStat]] = {}
+        for path, known in self.files.items():
+            if path not in self.loose:
+                folder, _, name = path.rpartition("/")
+                found.setdefault(folder, {})[name] = known
+        return found
 
     def below(self, folder: str) -> Iterator[str]:
         """The files at or below a folder ("" for all)."""
@@ -57,7 +69,7 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     tree = Tree()
     for top in sorted(set(tops)):
         if top not in tree.folders:
-            _walk_folder(root, top, _rules_above(root, top), excluded, tree)
+            _walk_folder(root, top, _rules_above(root, top, tree), excluded, tree)
     for path in sorted(set(named)):
         if path in tree.folders or path in tree.files:
             continue
@@ -69,11 +81,14 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     return tree
 
 
-def _rules_above(root: Path, top: str) -> IgnoreRules:
+def _rules_above(root: Path, top: str, tree: Tree) -> IgnoreRules:
     rules = IgnoreRules.none()
     parts = top.split("/") if top else []
     for depth in range(len(parts)):
-        rules = _with_own_rules(root, "/".join(parts[:depth]), rules)
+        folder = "/".join(parts[:depth])
+        path = f"{folder}/{FILE_NAME}" if folder else FILE_NAME
+        tree.above[path] = _stat_path(root / path)
+        rules = _with_own_rules(root, folder, rules)
     return rules
 
 
@@ -141,31 +156,70 @@ def _stat_entry(entry: os.DirEntry[str]) -> FileStat | None:
     return file_stat(found) if stat.S_ISREG(found.st_mode) else None
 
 
+def _stat_path(path: Path) -> FileStat | None:
+    try:
+        return file_stat(path.stat())
+    except OSError:
+        return None
+
+
 def unchanged(root: Path, tree: Tree) -> bool:
     """Whether a walk would see the same again: no file added, removed or changed, as far as stat can tell."""
-    files, folders = tree.files, tree.folders
-    seen = 0
+    return changed_files(root, tree) == {}
+
+
+def changed_files(root: Path, tree: Tree) -> dict[str, FileStat] | None:
+    """The files whose stat is not what it was, with what it is now; None where a walk might see other files than then.
+
+    That is: a file or folder came or went, or a file that says what is ignored changed.
+    """
+    changed: dict[str, FileStat] = {}
+    grouped = tree.grouped()
+    links, odd = tree.links, tree.odd
+    scandir, join = os.scandir, os.path.join
     try:
+        for path, known in tree.above.items():
+            if _stat_path(root / path) != known:
+                return None
         for path in tree.loose:
-            if file_stat((root / path).stat()) != files[path]:
-                return False
-            seen += 1
-        for folder, skipped in folders.items():
+            found = _stat_path(root / path)
+            if found is None:
+                return None
+            if found != tree.files[path]:
+                changed[path] = found
+        for folder, skipped in tree.folders.items():
             prefix = folder + "/" if folder else ""
+            files, left = grouped.get(folder, _NO_FILES), 0
             left_out = frozenset(skipped)
-            with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118 - a hot loop
+            with scandir(join(root, folder)) as entries:
                 for entry in entries:
-                    path = prefix + entry.name
-                    known = files.get(path)
-                    if entry.name in left_out or path in tree.loose:
+                    name = entry.name
+                    if name in left_out:
                         continue
+                    known = files.get(name)
                     if known is None:
-                        if path not in folders and not (path in tree.odd and _stat_entry(entry) is None):
-                            return False
-                    elif file_stat(entry.stat()) == known:
-                        seen += 1
-                    else:
-                        return False
+                        path = prefix + name
+                        if (
+                            path not in tree.folders
+                            and path not in tree.loose
+                            and not (path in odd and _stat_entry(entry) is None)
+                        ):
+                            return None
+                        continue
+                    left += 1
+                    now = entry.stat()
+                    stat_now = (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns)
+                    is_link = entry.is_symlink()
+                    if stat_now != known or is_link:
+                        path = prefix + name
+                        if is_link != (path in links):
+                            return None
+                        if stat_now != known:
+                            if name == FILE_NAME or not stat.S_ISREG(now.st_mode):
+                                return None
+                            changed[path] = stat_now
+            if left != len(files):
+                return None
     except OSError:
-        return False
-    return seen == len(files)
+        return None
+    return changed
