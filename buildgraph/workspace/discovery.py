@@ -48,12 +48,17 @@ class Target:
 def read_recipe(root: Path, path: str) -> RecipeFile | None:
     """The recipe in a file of the workspace, or None where the file is none.
 
-    Raises RecipeError for a file that cannot be read, or that looks like a recipe and is no YAML.
+    Raises RecipeError for a file that cannot be read, or that is meant as a recipe and is no YAML.
     """
     data = read_bytes(root, path)
     if not kinds.may_be_recipe(data):
         return None
-    tree = yamltext.parse(data, path)
+    try:
+        tree = yamltext.parse(data, path)
+    except RecipeError:
+        if kinds.is_meant_as_recipe(data):
+            raise
+        return None
     kind = kinds.recipe_kind(tree)
     if kind is None or not isinstance(tree, YamlMapping):
         return None
