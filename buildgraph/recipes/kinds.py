@@ -1,7 +1,7 @@
 """Which tool a YAML file is for, told by its content and never by its name.
 
-Other formats use the same words: conda's recipes and serverless.yml have a ``package:``, a book a table of ``contents:``. They are
-told apart by what stands beside these words.
+Other formats use the same words: conda's recipes and serverless.yml have a ``package:``, a book a table of ``contents:``. They
+are told apart by what stands beside these words.
 """
 
 from __future__ import annotations
