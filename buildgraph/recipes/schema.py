@@ -168,7 +168,7 @@ _ACCOUNTS = Struct(
         "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT, "members": TEXTS})),
     },
 )
-_CONTENTS = Struct(
+CONTENTS = Struct(
     "`contents`",
     {
         **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
@@ -181,7 +181,7 @@ IMAGE = Struct(
     "an apko recipe",
     {
         **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
-        "contents": _CONTENTS,
+        "contents": CONTENTS,
         "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
         "accounts": _ACCOUNTS,
         "archs": TEXTS,

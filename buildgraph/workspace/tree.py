@@ -19,7 +19,8 @@ from buildgraph.workspace.ignore import FILE_NAME, IgnoreRules
 FileStat = tuple[int, int, int, int, int]
 _NO_FILES: dict[str, FileStat] = {}
 
-SKIPPED_FOLDERS = frozenset({".git", ".hg", ".svn", ".jj"})
+# Of version control, folders and files: in a worktree or a submodule .git is a file with a path of this machine.
+SKIPPED = frozenset({".git", ".hg", ".svn", ".jj"})
 CACHE_TAG = "CACHEDIR.TAG"
 
 
@@ -122,7 +123,7 @@ def _look(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str],
     for entry in entries:
         path = prefix + entry.name
         is_folder = entry.is_dir(follow_symlinks=False)
-        if path in excluded or (is_folder and entry.name in SKIPPED_FOLDERS) or rules.ignores(path, is_folder=is_folder):
+        if path in excluded or entry.name in SKIPPED or rules.ignores(path, is_folder=is_folder):
             skipped.append(entry.name)
         elif is_folder:
             children.append(path)
