@@ -174,53 +174,68 @@ def changed_files(root: Path, tree: Tree) -> dict[str, FileStat] | None:
 
     That is: a file or folder came or went, or a file that says what is ignored changed.
     """
-    changed: dict[str, FileStat] = {}
-    grouped = tree.grouped()
-    links, odd = tree.links, tree.odd
-    scandir, join = os.scandir, os.path.join
+    look = _Again(root, tree)
     try:
-        for path, known in tree.above.items():
-            if _stat_path(root / path) != known:
-                return None
-        for path in tree.loose:
-            found = _stat_path(root / path)
-            if found is None:
-                return None
-            if found != tree.files[path]:
-                changed[path] = found
-        for folder, skipped in tree.folders.items():
-            prefix = folder + "/" if folder else ""
-            files, left = grouped.get(folder, _NO_FILES), 0
-            left_out = frozenset(skipped)
-            with scandir(join(root, folder)) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name in left_out:
-                        continue
-                    known = files.get(name)
-                    if known is None:
-                        path = prefix + name
-                        if (
-                            path not in tree.folders
-                            and path not in tree.loose
-                            and not (path in odd and _stat_entry(entry) is None)
-                        ):
-                            return None
-                        continue
-                    left += 1
-                    now = entry.stat()
-                    stat_now = (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns)
-                    is_link = entry.is_symlink()
-                    if stat_now != known or is_link:
-                        path = prefix + name
-                        if is_link != (path in links):
-                            return None
-                        if stat_now != known:
-                            if name == FILE_NAME or not stat.S_ISREG(now.st_mode):
-                                return None
-                            changed[path] = stat_now
-            if left != len(files):
-                return None
-    except OSError:
+        look.at_single_files()
+        for folder in tree.folders:
+            look.at_folder(folder)
+    except (OSError, _OthersError):
         return None
-    return changed
+    return look.changed
+
+
+class _OthersError(Exception):
+    """A walk would see other files."""
+
+
+class _Again:
+    """A second look at a tree: the same files, or ``_OthersError``."""
+
+    def __init__(self, root: Path, tree: Tree) -> None:
+        self.root = root
+        self.tree = tree
+        self.grouped = tree.grouped()
+        self.changed: dict[str, FileStat] = {}
+
+    def at_single_files(self) -> None:
+        for path, known in self.tree.above.items():
+            if _stat_path(self.root / path) != known:
+                raise _OthersError
+        for path in self.tree.loose:
+            found = file_stat((self.root / path).stat())
+            if found != self.tree.files[path]:
+                self.note(path, found)
+
+    def at_folder(self, folder: str) -> None:
+        prefix = folder + "/" if folder else ""
+        skipped, files = frozenset(self.tree.folders[folder]), self.grouped.get(folder, _NO_FILES)
+        links, seen = self.tree.links, 0
+        with os.scandir(os.path.join(self.root, folder)) as entries:  # noqa: PTH118 - a hot loop
+            for entry in entries:
+                known = files.get(entry.name)
+                if known is None:
+                    if entry.name not in skipped:
+                        self.at_other(prefix + entry.name, entry)
+                    continue
+                seen += 1
+                now = entry.stat()
+                if (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns) != known:
+                    self.note(prefix + entry.name, file_stat(now))
+                if entry.is_symlink() != (prefix + entry.name in links):
+                    raise _OthersError
+        if seen != len(files):
+            raise _OthersError
+
+    def at_other(self, path: str, entry: os.DirEntry[str]) -> None:
+        """What was no file of the tree must be none now."""
+        if path in self.tree.folders:
+            same = entry.is_dir(follow_symlinks=False)
+        else:
+            same = path in self.tree.loose or (path in self.tree.odd and _stat_entry(entry) is None)
+        if not same:
+            raise _OthersError
+
+    def note(self, path: str, found: FileStat) -> None:
+        if not stat.S_ISREG(found[0]) or path.rpartition("/")[2] == FILE_NAME:
+            raise _OthersError
+        self.changed[path] = found
