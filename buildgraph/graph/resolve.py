@@ -67,22 +67,21 @@ class Locals:
     def meets(self, requirement: Requirement, folder: str, asking_node: str) -> list[LocalPackage]:
         """The local packages that a requirement means, empty where it is external's.
 
-        A package of that very name comes before packages that only provide it. Raises GraphError where two are equally near.
+        A package of that very name comes before packages that only provide it; of several packages of one name the one nearest
+        upwards from the asking recipe's folder is meant. Raises GraphError where two are equally near.
         """
         fitting = [
             package
             for package, version in self._providers.get(requirement.name, ())
             if package.node != asking_node and requirement.accepts(version)
         ]
-        named = [package for package in fitting if package.name == requirement.name]
-        if not named:
-            return fitting
-        if len(named) == 1:
-            return named
-        ranked = sorted(named, key=lambda package: (*_distance(folder, package.folder), package.path))
-        if _distance(folder, ranked[0].folder) == _distance(folder, ranked[1].folder):
-            raise _ambiguous(requirement.name, ranked[:2])
-        return ranked[:1]
+        found = [package for package in fitting if package.name == requirement.name] or fitting
+        if len(found) < 2:  # noqa: PLR2004 - nothing to choose from
+            return found
+        same_name: dict[str, dict[str, LocalPackage]] = {}
+        for package in found:
+            same_name.setdefault(package.name, {})[package.node] = package
+        return [_nearest(list(made.values()), folder, asking_node) for made in same_name.values()]
 
 
 @dataclass(slots=True)
@@ -179,7 +178,7 @@ class _Walk:
         known = self.result.packages.get(package.name)
         if known is not None:
             if known.node != package.node:
-                raise _ambiguous(package.name, [known, package])
+                raise _ambiguous(package.name, [known, package], self.asking_node)
             return
         self.result.packages[package.name] = package
         self.result.causes[package.name] = cause
@@ -222,6 +221,13 @@ class _Walk:
         return len(self.result.packages) > before
 
 
+def _nearest(packages: list[LocalPackage], folder: str, asking_node: str) -> LocalPackage:
+    ranked = sorted(packages, key=lambda package: (*_distance(folder, package.folder), package.path))
+    if len(ranked) > 1 and _distance(folder, ranked[0].folder) == _distance(folder, ranked[1].folder):
+        raise _ambiguous(ranked[0].name, ranked, asking_node or "the pool")
+    return ranked[0]
+
+
 def _distance(folder: str, other: str) -> tuple[int, int]:
     """Steps up from ``folder`` to the nearest common ancestor, then down to ``other``."""
     mine, theirs = (path.split("/") if path else [] for path in (folder, other))
@@ -231,9 +237,9 @@ def _distance(folder: str, other: str) -> tuple[int, int]:
     return len(mine) - common, len(theirs) - common
 
 
-def _ambiguous(name: str, packages: list[LocalPackage]) -> GraphError:
+def _ambiguous(name: str, packages: list[LocalPackage], asking: str) -> GraphError:
     first, second = packages[0], packages[1]
-    message = f"package `{name}` is made by two recipes that are equally near"
+    message = f"package `{name}` is made by two recipes that are equally near to {asking}"
     return GraphError(
         message,
         where=Place(first.path, first.line),

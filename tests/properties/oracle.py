@@ -113,13 +113,15 @@ class Resolver:
         others = [item for item in self.packages if item[0] != asking]
         fitting = [item for item in others if _meets(item[2].name, item[2].version, item[2].provides, text)]
         named = [item for item in fitting if item[2].name == Requirement.parse(text).name and _own(item[2], text)]
-        if not named:
-            return [(package.name, node) for node, _, package in fitting]
-        nearest = min(distance(folder, target.folder) for _, target, _ in named)
-        near = [item for item in named if distance(folder, item[1].folder) == nearest]
-        if len(near) > 1:
-            raise AmbiguousError(text)
-        return [(near[0][2].name, near[0][0])]
+        found = []
+        for name in dict.fromkeys(item[2].name for item in named or fitting):
+            same = [item for item in named or fitting if item[2].name == name]
+            nearest = min(distance(folder, target.folder) for _, target, _ in same)
+            near = [item for item in same if distance(folder, item[1].folder) == nearest]
+            if len(near) > 1:
+                raise AmbiguousError(text)
+            found.append((name, near[0][0]))
+        return found
 
     def contents(self, target: Target, asking: str, real: Real, *, with_pool: bool) -> Contents:
         """What a node's box holds, as far as ``real`` knows what its packages say."""
