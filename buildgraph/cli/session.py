@@ -270,7 +270,6 @@ class Session:
         if not isinstance(recipe, MelangeRecipe):
             repositories = (*recipe.build_repositories, *repositories)
         lines = [line.text for line in repositories if is_remote(line.text)]
-        keyring = [line.text for line in recipe.keyring if is_remote(line.text)]
         needs: dict[str, Need] = dict(unlocked.missing[arch])
         for need in self.graph.nodes[name].world:
             needs.setdefault(need.text, need)
@@ -279,7 +278,7 @@ class Session:
             arch,
             unlocked.worlds[arch],
             tuple(dict.fromkeys(lines or self.manifest.repositories)),
-            tuple(dict.fromkeys(keyring or self.manifest.keyring)),
+            tuple(self.workspace.keyring(recipe.keyring)),
             needs,
             unlocked.cut[arch],
         )

@@ -85,22 +85,16 @@ class Locals:
         of providers. A node's own packages are never meant, nor those that ``limits`` refuse. Raises GraphError where two
         packages of the name are equally near.
         """
-        found: _Offer | None = None
+        found: LocalPackage | None = None
         for offer in self._candidates(requirement, folder):
             package = offer.package
             if package.node == asking_node or (limits and not _allowed(package, limits)):
                 continue
             if found is None:
-                found = offer
-                if package.name != requirement.name:
-                    break
-            elif package.name == requirement.name and _distance(folder, package.folder) == _distance(
-                folder, found.package.folder
-            ):
-                raise _ambiguous(requirement.name, [found.package, package])
-            else:
-                break
-        return found.package if found else None
+                found = package
+            elif package.name == found.name and _distance(folder, package.folder) == _distance(folder, found.folder):
+                raise _ambiguous(found.name, [found, package], asking_node or "the pool")
+        return found
 
     def runtime(self, package: LocalPackage) -> Iterable[tuple[Need, LocalPackage | None]]:
         """What a package's declared dependencies mean to any node but those that make what is meant, worked out once."""
@@ -312,7 +306,7 @@ class Walk:
             result.causes[package.name] = need
             self._open.append(package)
         elif known.node != package.node:
-            raise _ambiguous(package.name, [known, package])
+            raise _ambiguous(package.name, [known, package], self.node.id)
 
     def _discovered(self, text: str, asker: str) -> LocalPackage | None:
         """The local package that met a requirement when the asking package was made: no recipe declares a ``so:``."""
@@ -361,9 +355,9 @@ def _distance(folder: str, other: str) -> tuple[int, int]:
     return len(mine) - common, len(theirs) - common
 
 
-def _ambiguous(name: str, packages: list[LocalPackage]) -> GraphError:
+def _ambiguous(name: str, packages: list[LocalPackage], asking: str) -> GraphError:
     first, second = packages[0], packages[1]
-    message = f"package `{name}` is made by two recipes that are equally near"
+    message = f"package `{name}` is made by two recipes that are equally near to {asking}"
     return GraphError(
         message,
         where=Place(first.path, first.line),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.errors import TargetError
 from buildgraph.recipes import yamltext
-from buildgraph.recipes.values import Source
+from buildgraph.recipes.values import Source, Written
 from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
@@ -25,6 +25,7 @@ class Workspace:
     """What was found.
 
     ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.
+    ``looked_at`` are files beyond the tree that were looked for: keys, which git ignores more often than not.
     """
 
     manifest: Manifest
@@ -33,6 +34,7 @@ class Workspace:
     targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
     left_out: dict[Label, str] = field(default_factory=dict)
+    looked_at: set[Path] = field(default_factory=set)
 
     @property
     def root(self) -> Path:
@@ -82,6 +84,26 @@ class Workspace:
             path = f"{folder}/{name}.yaml"
             if path in self.tree.files:
                 return folder, self.yaml_file(path)
+        return None
+
+    def keyring(self, lines: Iterable[Written]) -> list[str]:
+        """The keys that count for a recipe with these keyring lines: addresses, and files by their paths from the workspace.
+
+        A file that is not there is left out: it is that of packages which bg builds itself, and of no use here. The manifest's
+        keys count too where the recipe names no address.
+        """
+        found = [key for line in lines if (key := self._key(line))]
+        remote = any("://" in key for key in found)
+        return list(dict.fromkeys(found if remote else [*found, *self.manifest.keyring]))
+
+    def _key(self, line: Written) -> str | None:
+        if "://" in line.text or self.manifest.mirrored(line.text) != line.text:
+            return line.text
+        for place in (self.manifest.recipes, "", posixpath.dirname(line.path)):
+            path = posixpath.normpath(posixpath.join(place, line.text))
+            self.looked_at.add(self.root / path)
+            if (self.root / path).is_file():
+                return path
         return None
 
     def yaml_file(self, path: str) -> Source:

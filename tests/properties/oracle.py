@@ -123,12 +123,12 @@ class Resolver:
             return None
         nearest = min(distance(folder, target.folder) for _, target, _ in candidates)
         near = [item for item in candidates if distance(folder, item[1].folder) == nearest]
-        if named and len(near) > 1:
-            raise AmbiguousError(text)
         best = near[0]
         for other in near[1:]:
             if _goes_before(other[2], best[2], Requirement.parse(text).name):
                 best = other
+        if sum(item[2].name == best[2].name for item in near) > 1:
+            raise AmbiguousError(text)
         return best[2].name, best[0]
 
     def contents(self, target: Target, asking: str, real: Real, *, with_pool: bool, cycle: Collection[str] = ()) -> Contents:
