@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from buildgraph.errors import RecipeError
-from buildgraph.recipes import architecture, schema, yamltext
+from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.pipelines import child, mappings_of, text_of, texts_of
 from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
@@ -182,7 +182,7 @@ def _validate(sources: list[Source]) -> None:
         for user in mappings_of(child(source.tree, "accounts", "users")):
             if not text_of(user.items.get("username")):
                 raise RecipeError("a user has no `username`", where=yamltext.place(user, source.path, source.text))
-            if schema.number(user.items.get("uid")) == 0:
+            if scalars.number(user.items.get("uid")) == 0:
                 where = yamltext.place(user.items.get("uid", user), source.path, source.text)
                 raise RecipeError("a user must not have the uid 0", where=where, hint="to run as root, use `run-as: 0`")
         for group in mappings_of(child(source.tree, "accounts", "groups")):
