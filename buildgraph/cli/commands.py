@@ -1,4 +1,4 @@
-"""The commands but `build` and `run`, and what all share: the session, the console, how a command finds its targets."""
+"""The commands that neither build nor look at the graph, and what all share: the session, the console, how they are found."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         from buildgraph.cli import building
 
         return building.build(options, session) if options.command == "build" else building.run_image(options, session)
+    if options.command not in COMMANDS:
+        from buildgraph.cli import queries
+
+        return queries.COMMANDS[options.command](options, session)
     return COMMANDS[options.command](options, session)
 
 
@@ -74,32 +78,6 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
     session.save_state()
-    return 0
-
-
-def list_targets(options: argparse.Namespace, session: Session) -> int:
-    """`bg list`."""
-    chosen = session.select(options.targets)
-    left_out = session.nodes.left_out
-    names = [name for target in chosen for name in session.nodes.by_target.get(target.recipe.path, ())]
-    nodes = [session.nodes.described[name].node for name in names]
-    nodes = [node for node in nodes if not options.kind or node.kind == options.kind]
-    if options.json:
-        show([views.to_json([views.node_json(node) for node in nodes])])
-        return 0
-    show(views.list_lines(nodes))
-    show([f"{target.label}  left out: {left_out[path]}" for target in chosen if (path := target.recipe.path) in left_out])
-    return 0
-
-
-def graph(options: argparse.Namespace, session: Session) -> int:
-    """`bg graph`."""
-    shown = session.graph.closure(session.wanted(options.targets))
-    form = "json" if options.json else options.format
-    if form == "json":
-        show([views.to_json(views.graph_json(session.graph, shown))])
-    else:
-        show({"text": views.graph_text, "dot": views.graph_dot, "mermaid": views.graph_mermaid}[form](session.graph, shown))
     return 0
 
 
@@ -249,8 +227,6 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
 COMMANDS: dict[str, Command] = {
     "plan": plan,
-    "list": list_targets,
-    "graph": graph,
     "explain": explain,
     "lock": lock,
     "clean": clean,

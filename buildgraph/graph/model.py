@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NodeKind = Literal["package", "image"]
 EdgeKind = Literal["build", "runtime", "image"]
+EDGE_KINDS: tuple[EdgeKind, ...] = ("build", "runtime", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Edge:
     line: int
     external: bool = False
     cut: bool = False
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or the file alone."""
+        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True)
