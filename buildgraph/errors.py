@@ -157,11 +157,16 @@ def excerpt_with_caret(place: Place) -> list[str]:
     return [f"    {shown}", f"    {' ' * (start - offset)}{carets}"] if place.column else [f"    {shown}"]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known words closest to ``name``, or an empty string where none is close."""
+def closest(name: str, known: Iterable[str]) -> list[str]:
+    """The known words closest to ``name``, best first, at most three; empty where none is close."""
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the known words closest to ``name``, or an empty string where none is close."""
+    close = closest(name, known)
     if not close:
         return ""
     return "did you mean " + " or ".join(f"`{word}`" for word in close) + "?"

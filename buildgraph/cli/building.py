@@ -204,9 +204,10 @@ def _remember(options: argparse.Namespace, session: Session, present: list[Path]
     """Notes that this command has nothing to do while these files stay as they are."""
     root, tools = session.settings.root, session.tools
     outside = [root / FILE_NAME, session.workspace.lock_path, tools.melange, tools.apko, tools.bwrap, *present]
+    outside += sorted(session.workspace.looked_at)
     key = quick.asked(options, session.settings.here, session.settings.environment)
-    session.state.builds.pop(key, None)
-    session.state.builds[key] = {"stamps": {str(path): stamp(path) for path in outside}, "answer": text}
+    session.state.answers.pop(key, None)
+    session.state.answers[key] = {"stamps": {str(path): stamp(path) for path in outside}, "answer": text}
 
 
 def run_image(options: argparse.Namespace, session: Session) -> int:

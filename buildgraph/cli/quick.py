@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
-from buildgraph.workspace.state import load_state, stamp, state_path
+from buildgraph.workspace.state import StateFile, stamp, state_path
 from buildgraph.workspace.tree import unchanged
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
@@ -34,13 +34,11 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
     root = next((folder for folder in (here, *here.parents) if os.path.isfile(folder / MANIFEST)), None)  # noqa: PTH113 - quick
     if root is None:
         return None
-    state = load_state(state_path(user_cache(environment), root), __version__)
-    build = state.builds.get(asked(options, here, environment))
-    if not isinstance(build, dict):
-        return None
+    state = StateFile(state_path(user_cache(environment), root), __version__)
     try:
-        stamps, text = build["stamps"], build["answer"]
-        if all(stamp(path) == known for path, known in stamps.items()) and unchanged(root, state.tree):
+        known = state.json("answers")[asked(options, here, environment)]
+        stamps, text = known["stamps"], known["answer"]
+        if all(stamp(path) == before for path, before in stamps.items()) and unchanged(root, state.tree()):
             return str(text)
     except (KeyError, TypeError, AttributeError):
         return None

@@ -20,7 +20,7 @@ from buildgraph.errors import LockError, RecipeError, ToolError
 from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools
-from buildgraph.graph.build import build_graph, locals_by_architecture
+from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
@@ -101,7 +101,7 @@ class Session:
         tree = workspaces.walk(self.manifest)
         kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
         # Finished builds are known by the tree that they saw: with another tree they say nothing.
-        return states.State(tree, kept, before.builds if tree == before.tree else {})
+        return states.State(tree, kept, before.answers if tree == before.tree else {})
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -243,7 +243,10 @@ class Session:
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
         solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
-        chosen = locking.solve(worlds, solver)
+        try:
+            chosen = locking.solve(worlds, solver)
+        except locking.CycleError as error:
+            raise cycle_error(self.graph, error.unmet) from None
         self.use_lock(self.lock.with_packages(chosen))
         write_lock(self.workspace.lock_path, self.lock)
         added = [package for package in self.lock.packages if package.sort_key not in before]
@@ -267,7 +270,6 @@ class Session:
         if not isinstance(recipe, MelangeRecipe):
             repositories = (*recipe.build_repositories, *repositories)
         lines = [line.text for line in repositories if is_remote(line.text)]
-        keyring = [line.text for line in recipe.keyring if is_remote(line.text)]
         needs: dict[str, Need] = dict(unlocked.missing[arch])
         for need in self.graph.nodes[name].world:
             needs.setdefault(need.text, need)
@@ -276,8 +278,9 @@ class Session:
             arch,
             unlocked.worlds[arch],
             tuple(dict.fromkeys(lines or self.manifest.repositories)),
-            tuple(dict.fromkeys(keyring or self.manifest.keyring)),
+            tuple(self.workspace.keyring(recipe.keyring)),
             needs,
+            unlocked.cut[arch],
         )
 
     def save_state(self) -> None:

@@ -30,7 +30,8 @@ _FIELDS = 3
 class World:
     """What one environment or image asks of the outside, on one architecture.
 
-    ``repositories`` and ``keyring`` are the lines that count for it, ``needs`` tells where each requirement is written.
+    ``repositories`` and ``keyring`` are the lines that count for it, ``needs`` tells where each requirement is written; ``cut``
+    are the requirements that only a cycle makes external ones.
     """
 
     node: str
@@ -39,6 +40,7 @@ class World:
     repositories: tuple[str, ...]
     keyring: tuple[str, ...]
     needs: Mapping[str, Need]
+    cut: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +54,79 @@ class Solver:
     local_names: Sequence[str]
 
 
+class CycleError(GraphError):
+    """No repository has what would let a cycle of local packages begin; ``unmet`` are node, requirement and local maker."""
+
+    def __init__(self, unmet: list[tuple[str, str, str]]) -> None:
+        super().__init__("local packages need each other to be built first")
+        self.unmet = unmet
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What some repositories have for an architecture: by the folder that apko reads, and as a pool."""
+
+    folders: Mapping[str, list[Locked]]
+    pool: Pool
+
+
 def solve(worlds: Iterable[World], solver: Solver) -> list[Locked]:
     """The packages that apko chooses for some worlds, each world by itself.
 
-    Raises GraphError for a requirement that no repository meets, RepositoryError for an index that cannot be had or does not
-    verify, LockError where apko finds no solution.
+    Raises GraphError for a requirement that no repository meets (CycleError where each such is cut), RepositoryError for an
+    index that cannot be had or does not verify, LockError where apko finds no solution.
     """
+    asked = {
+        (world.architecture, world.requirements, world.repositories, world.keyring): world for world in reversed(list(worlds))
+    }
+    asked = {key: world for key, world in asked.items() if world.requirements}
+    offers: dict[tuple[object, ...], _Offer] = {}
+    for world in asked.values():
+        key = (world.architecture, world.repositories)
+        if key not in offers:
+            offers[key] = _offer(world, solver)
+    _check_provided([(world, offers[world.architecture, world.repositories].pool) for world in asked.values()], solver)
     chosen: dict[tuple[str, str, str, str], Locked] = {}
-    solved: dict[tuple[object, ...], None] = {}
-    for world in worlds:
-        key = (world.architecture, world.requirements, world.repositories, world.keyring)
-        if key in solved or not world.requirements:
-            continue
-        solved[key] = None
-        for locked in _solve(world, solver):
+    for world in asked.values():
+        for locked in _solve(world, offers[world.architecture, world.repositories].folders, solver):
             chosen[locked.sort_key] = locked
     return list(chosen.values())
 
 
-def _solve(world: World, solver: Solver) -> list[Locked]:
-    if not world.repositories:
-        first = next(iter(world.requirements))
-        raise _nothing_provides(first, world, solver.local_names, "and the recipe names no repository to look in")
+def _offer(world: World, solver: Solver) -> _Offer:
     offered: dict[str, list[Locked]] = {}
     for line in world.repositories:
         repository = line.rpartition(" ")[2]
         folder, entries = solver.repositories.index(repository, world.architecture)
         offered[str(folder)] = [Locked(entry, repository) for entry in entries]
-    _check_provided(world, offered, solver)
+    return _Offer(offered, Pool(package.entry for packages in offered.values() for package in packages))
+
+
+def _check_provided(worlds: Sequence[tuple[World, Pool]], solver: Solver) -> None:
+    cycles = []
+    for world, pool in worlds:
+        for text in world.requirements:
+            if pool.providers(Requirement.parse(text)):
+                continue
+            if text in world.cut:
+                cycles.append((world.node, text, world.cut[text]))
+                continue
+            names = [*solver.local_names, *(name for name in pool.names() if ":" not in name)]
+            known = "no recipe of the workspace and no repository makes it"
+            raise _nothing_provides(
+                text, world, names, known if world.repositories else "and the recipe names no repository to look in"
+            )
+    if cycles:
+        raise CycleError(cycles)
+
+
+def _solve(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
     keys = [str(solver.repositories.key_file(line)) for line in world.keyring]
     chosen = _ask(world, list(offered), keys, solver)
     taken = _taken(chosen, offered, world)
     held = {(package.entry.name, package.entry.arch): package.entry.version for package in solver.lock.packages}
     moved = any(held.get((one.entry.name, one.entry.arch), one.entry.version) != one.entry.version for one in taken)
     return _solve_held(world, offered, solver) or taken if moved else taken
-
-
-def _check_provided(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> None:
-    pool = Pool(package.entry for packages in offered.values() for package in packages)
-    for text in world.requirements:
-        if not pool.providers(Requirement.parse(text)):
-            names = [*solver.local_names, *(name for name in pool.names() if ":" not in name)]
-            raise _nothing_provides(text, world, names, "no recipe of the workspace and no repository makes it")
 
 
 def _solve_held(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:

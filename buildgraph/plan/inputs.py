@@ -178,9 +178,8 @@ class _Walk:
 
     def _keys(self, recipe: ApkoRecipe) -> tuple[str, ...]:
         """Puts the keys that the keyring names into the box; apko copies them into the image under their base names."""
-        lines = [line.text for line in recipe.keyring] or list(self.manifest.keyring)
         paths = []
-        for line in lines:
+        for line in self.inputs.workspace.keyring(recipe.keyring):
             path = f"keys/{posixpath.basename(line)}"
             self.text(
                 "setting", path, self.inputs.key(line).decode("utf-8", "surrogateescape"), "a key of the image's keyring", line

@@ -12,7 +12,7 @@ from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.melange import read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
-from buildgraph.workspace.discovery import Target
+from buildgraph.workspace.discovery import Target, included_path
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
@@ -94,6 +94,7 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
                 provides=package.provides,
                 path=package.path,
                 line=package.line,
+                priority=int(package.provider_priority or 0),
             )
             for package in recipe.packages
             if package.made
@@ -128,12 +129,6 @@ def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -
 
 
 def find_include(workspace: Workspace, including: str, name: str) -> Source | None:
-    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
-
-    apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
-    """
-    for place in (workspace.manifest.recipes, "", posixpath.dirname(including)):
-        path = posixpath.normpath(posixpath.join(place, name))
-        if path in workspace.tree.files:
-            return workspace.yaml_file(path)
-    return None
+    """The file that an ``include:`` names, None where there is none."""
+    path = included_path(workspace.manifest.recipes, including, name, workspace.tree.files)
+    return workspace.yaml_file(path) if path else None

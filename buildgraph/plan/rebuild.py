@@ -15,7 +15,7 @@ from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
 from buildgraph.apk.version import Requirement
 from buildgraph.graph.model import Graph, Node
-from buildgraph.graph.resolve import Built, Locals, Resolution, resolve
+from buildgraph.graph.resolve import Built, Locals, Metadata, Resolution, Walk, unknown
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
 from buildgraph.keys.document import Entry, KeyDocument
 from buildgraph.plan.record import DeepRecord, Found, Record
@@ -48,8 +48,13 @@ class Action:
     node: Node
     key: Digest
     document: KeyDocument
-    resolutions: Mapping[str, Resolution]
+    walks: Mapping[str, Walk]
     dependencies: Mapping[str, Record]
+
+    @property
+    def resolutions(self) -> dict[str, Resolution]:
+        """What its box holds, by architecture."""
+        return _results(self.walks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Unlocked:
 
     missing: Mapping[str, Mapping[str, Need]]
     worlds: Mapping[str, tuple[str, ...]]
+    cut: Mapping[str, Mapping[str, str]]  # those that only a cycle makes external, with the node that makes the local package
 
 
 OwnEntries = Callable[[str], Sequence[Entry]]
@@ -80,6 +86,7 @@ class Rebuilder:
     own: OwnEntries
     store: Store
     known: dict[str, Record] = field(default_factory=dict)
+    _declared: dict[str, dict[str, Walk]] = field(default_factory=dict)
     _deep: dict[str, DeepKey] = field(default_factory=dict)
     _noted: dict[str, tuple[Digest, DeepRecord]] = field(default_factory=dict)  # what holds, and under which deep key
     _grown: bool = False
@@ -88,15 +95,24 @@ class Rebuilder:
         """The nodes whose declared world the lock does not cover yet."""
         found = {}
         for name in nodes:
-            result = self._uncovered(self._resolve(self.graph.nodes[name], lambda _: None))
+            result = self._uncovered(_results(self._declared_walks(name)))
             if result is not None:
                 found[name] = result
         return found
+
+    def _declared_walks(self, name: str) -> dict[str, Walk]:
+        """What a node's box may hold by what recipes declare, by architecture."""
+        known = self._declared.get(name)
+        if known is None:
+            walks = self.graph.walks.get(name) or self._walks(self.graph.nodes[name], unknown)
+            known = self._declared[name] = self._with_pools(walks)
+        return known
 
     def use_pools(self, pools: dict[str, Pool]) -> None:
         """Goes on with a lock that has grown; deep keys are computed anew."""
         self.pools = pools
         self._deep.clear()
+        self._declared.clear()
         self._grown = True
         self._noted = {
             name: (key, led) for name, (key, led) in self._noted.items() if self.deep(name).key == key and self._still_holds(led)
@@ -118,7 +134,7 @@ class Rebuilder:
         return self._deep[name]
 
     def _deep_key(self, node: Node) -> DeepKey:
-        resolutions = self._resolve(node, lambda _: None)
+        resolutions = _results(self._declared_walks(node.id))
         entries = [*self.own(node.id)]
         # A local package that only an external one asks for is no dependency of the graph: the deep record has its key.
         declared = set(self.graph.dependencies[node.id])
@@ -168,7 +184,8 @@ class Rebuilder:
     def action(self, name: str) -> Action | Suspended | Unlocked:
         """The action of a node whose dependencies are known (in ``known``)."""
         node = self.graph.nodes[name]
-        resolutions = self._resolve(node, self._metadata)
+        walks = self._with_pools(self._walks(node, self._metadata))
+        resolutions = _results(walks)
         needed = sorted({other for resolution in resolutions.values() for other in resolution.nodes()})
         waiting = tuple(other for other in needed if other not in self.known)
         if waiting:
@@ -181,7 +198,7 @@ class Rebuilder:
             entries += external_entries(architecture, resolution)
             entries += self._package_entries(architecture, resolution)
         document = KeyDocument.of(entries)
-        return Action(node, document.key(), document, resolutions, {other: self.known[other] for other in needed})
+        return Action(node, document.key(), document, walks, {other: self.known[other] for other in needed})
 
     def _package_entries(self, architecture: str, resolution: Resolution) -> list[Entry]:
         entries = []
@@ -206,7 +223,7 @@ class Rebuilder:
         beyond = nodes.keys() - set(self.graph.dependencies[name])
         if beyond:
             beyond -= self.graph.closure([name])
-        found = {architecture: self._found(name, architecture, action, below) for architecture in action.resolutions}
+        found = {architecture: self._found(name, architecture, action, below) for architecture in action.walks}
         deep = self.deep(name)
         led = DeepRecord(
             action.key, digest_bytes(deep.document.to_bytes()), {other: nodes[other] for other in sorted(beyond)}, found
@@ -220,11 +237,11 @@ class Rebuilder:
 
     def _found(self, name: str, architecture: str, action: Action, below: Iterable[DeepRecord]) -> Found:
         """What a box, and those below it, asked for beyond what the deep key covers."""
-        resolution, declared = action.resolutions[architecture], self.deep(name).resolutions[architecture]
+        walk, declared = action.walks[architecture], self._declared_walks(name)[architecture]
         covered = {"", *self.graph.dependencies[name]}
-        asked = resolution.asked - {ask for ask in declared.asked if ask[2] in covered}
+        asked = walk.asked() - {ask for ask in declared.asked() if ask[2] in covered}
         names = {Requirement.parse(text).name for text, _, _ in asked}
-        requirements = set(resolution.requirements) - set(declared.requirements)
+        requirements = set(walk.result.requirements) - set(declared.result.requirements)
         for led in below:
             if architecture in led.found:
                 requirements.update(led.found[architecture].requirements)
@@ -236,11 +253,12 @@ class Rebuilder:
         record = self.known.get(name)
         return record.built() if record else None
 
-    def _resolve(self, node: Node, metadata: Callable[[str], Built | None]) -> dict[str, Resolution]:
-        return {
-            architecture: resolve(node, self.local[architecture], self.pools[architecture], metadata)
-            for architecture in node.architectures
-        }
+    def _walks(self, node: Node, metadata: Metadata) -> dict[str, Walk]:
+        cycle = self.graph.cycle_of(node.id)
+        return {architecture: Walk(node, self.local[architecture], metadata, cycle) for architecture in node.architectures}
+
+    def _with_pools(self, walks: Mapping[str, Walk]) -> dict[str, Walk]:
+        return {architecture: walk.ask_pool(self.pools[architecture]) for architecture, walk in walks.items()}
 
     def _uncovered(self, resolutions: Mapping[str, Resolution]) -> Unlocked | None:
         missing = {
@@ -250,11 +268,16 @@ class Rebuilder:
         }
         if not missing:
             return None
-        return Unlocked(missing, {architecture: tuple(resolutions[architecture].requirements) for architecture in missing})
+        worlds = {architecture: tuple(resolutions[architecture].requirements) for architecture in missing}
+        return Unlocked(missing, worlds, {architecture: resolutions[architecture].cut for architecture in missing})
+
+
+def _results(walks: Mapping[str, Walk]) -> dict[str, Resolution]:
+    return {architecture: walk.result for architecture, walk in walks.items()}
 
 
 def _need(resolution: Resolution, text: str, asker: str) -> Need:
-    return resolution.needs.get(text) or Need(text, via=f"the external package {asker}" if asker else "")
+    return resolution.external.get(text) or Need(text, via=f"the external package {asker}" if asker else "")
 
 
 def package_output(record: Record, name: str, architecture: str) -> tuple[str, Digest]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from buildgraph.errors import RecipeError
-from buildgraph.recipes import architecture, schema, yamltext
+from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.pipelines import child, mappings_of, text_of, texts_of
 from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
@@ -23,7 +23,9 @@ _CERTIFICATE_NAME = re.compile(r"[a-zA-Z0-9_-]+[a-zA-Z0-9_.-]*")
 _LISTS = ("keyring", "runtime_keyring", "build_repositories", "runtime_repositories", "repositories", "packages")
 # Mappings that are merged key by key; an `entrypoint`, `layering` or `certificates` is taken whole.
 _MERGED_INSIDE = frozenset({"contents", "accounts", "environment", "annotations"})
-_REMOTE = re.compile(r"https?://")
+_REMOTE = re.compile(r"(?:@\S+\s+)?https?://")
+# apko wants a line for /etc/apk/repositories; where all packages are local, people give it melange's default out-dir.
+_NO_REPOSITORY = "./packages"
 
 
 def read_apko(tree: Node, path: str, text: str, *, load_include: LoadInclude) -> ApkoRecipe:
@@ -66,14 +68,16 @@ def boxed_apko(merged: Mapping, *, keyring: tuple[str, ...] = (), fallback_repos
     """The image as it lies in the box: packages come from ``./repo``, what the image shows stays the user's.
 
     ``repositories`` move to ``runtime_repositories``, because apko writes both to /etc/apk/repositories (build/apk.go) but asks
-    only the former; local folders and tagged lines are dropped, as the image could not reach them. Where none is left,
-    ``fallback_repositories`` (the manifest's) stand in. ``keyring`` are paths inside the box of the key files that the user's
-    keyring lines name: apko copies each to /etc/apk/keys under its base name, so equal base names give an equal image.
+    only the former; folders are dropped, as the image could not reach them. Where none is left, ``fallback_repositories`` (the
+    manifest's) stand in, and where there are none either, the folders stay, since apko wants a line. ``keyring`` are paths inside
+    the box of the key files that the user's keyring lines name: apko copies each to /etc/apk/keys under its base name, so equal
+    base names give an equal image.
     """
     contents = merged.items.get("contents")
     contents = contents if isinstance(contents, Mapping) else Mapping()
     kept = [item.text for key in ("repositories", "runtime_repositories") for item in texts_of(child(contents, key))]
-    runtime = [line for line in dict.fromkeys(kept) if _REMOTE.match(line)] or list(fallback_repositories)
+    runtime = [line for line in dict.fromkeys(kept) if _REMOTE.match(line)]
+    runtime = runtime or list(fallback_repositories or dict.fromkeys(kept)) or [_NO_REPOSITORY]
     changes: dict[str, Node | None] = {
         "build_repositories": Sequence([Scalar("./repo")]),
         "runtime_repositories": Sequence([Scalar(line) for line in runtime]),
@@ -178,7 +182,7 @@ def _validate(sources: list[Source]) -> None:
         for user in mappings_of(child(source.tree, "accounts", "users")):
             if not text_of(user.items.get("username")):
                 raise RecipeError("a user has no `username`", where=yamltext.place(user, source.path, source.text))
-            if schema.number(user.items.get("uid")) == 0:
+            if scalars.number(user.items.get("uid")) == 0:
                 where = yamltext.place(user.items.get("uid", user), source.path, source.text)
                 raise RecipeError("a user must not have the uid 0", where=where, hint="to run as root, use `run-as: 0`")
         for group in mappings_of(child(source.tree, "accounts", "groups")):

@@ -1,7 +1,8 @@
 """Finding recipes by what they hold, and naming their targets.
 
 A melange recipe's target is ``//its/folder:package-name``, an apko recipe's ``//its/folder:stem``, or the folder's name where the
-stem is ``apko``. An apko file that is only included by others and asks for no package by itself is no target.
+stem is ``apko``. No targets are: an apko file that others include, or that asks for no package; a melange recipe among the
+sources of another one. The manifest can name them to have them all the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from buildgraph.errors import GraphError, Place, RecipeError
@@ -48,12 +50,17 @@ class Target:
 def read_recipe(root: Path, path: str) -> RecipeFile | None:
     """The recipe in a file of the workspace, or None where the file is none.
 
-    Raises RecipeError for a file that cannot be read, or that looks like a recipe and is no YAML.
+    Raises RecipeError for a file that cannot be read, or that is meant as a recipe and is no YAML.
     """
     data = read_bytes(root, path)
     if not kinds.may_be_recipe(data):
         return None
-    tree = yamltext.parse(data, path)
+    try:
+        tree = yamltext.parse(data, path)
+    except RecipeError:
+        if kinds.is_meant_as_recipe(data):
+            raise
+        return None
     kind = kinds.recipe_kind(tree)
     if kind is None or not isinstance(tree, YamlMapping):
         return None
@@ -71,14 +78,70 @@ def read_bytes(root: Path, path: str) -> bytes:
 
 
 def find_recipes(root: Path, paths: Iterable[str], pipeline_folders: Iterable[str]) -> list[RecipeFile]:
-    """The recipes among some files of the workspace; pipeline folders hold none."""
+    """The recipes among some files of the workspace; pipeline folders hold none.
+
+    Raises RecipeError as ``read_recipe`` does, but not for what lies in the folder of a recipe's name: that is its material.
+    """
     skipped = tuple(f"{folder}/" for folder in pipeline_folders)
-    found = (
-        read_recipe(root, path)
-        for path in sorted(paths)
-        if path.endswith(SUFFIXES) and posixpath.basename(path) != FILE_NAME and not path.startswith(skipped)
-    )
-    return [recipe for recipe in found if recipe is not None]
+    found: list[RecipeFile] = []
+    broken: list[tuple[str, RecipeError]] = []
+    for path in sorted(paths):
+        if path.endswith(SUFFIXES) and posixpath.basename(path) != FILE_NAME and not path.startswith(skipped):
+            try:
+                recipe = read_recipe(root, path)
+            except RecipeError as error:
+                broken.append((path, error))
+            else:
+                found += [recipe] if recipe else []
+    if broken:
+        material = tuple(f"{folder_of_name(recipe.path)}/" for recipe in found if recipe.kind == "melange")
+        for path, failure in broken:
+            if not path.startswith(material):
+                raise failure
+    return found
+
+
+def stem_of(path: str) -> str:
+    """What a recipe's file is called without the endings that tools give it: empty for ``.melange.yaml``."""
+    return posixpath.splitext(posixpath.basename(path))[0].removesuffix(".melange").removesuffix(".apko")
+
+
+def folder_of_name(path: str) -> str:
+    """The folder of a recipe's name beside it, whether it is there or not: ``a/foo`` for ``a/foo.yaml``."""
+    return posixpath.join(posixpath.dirname(path), stem_of(path) or "melange")
+
+
+def included_path(recipes_folder: str, including: str, name: str, files: Container[str]) -> str | None:
+    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
+
+    apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
+    """
+    for place in (recipes_folder, "", posixpath.dirname(including)):
+        path = posixpath.normpath(posixpath.join(place, name))
+        if path in files:
+            return path
+    return None
+
+
+def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[str, str]:
+    """The apko files that others include, each with one that does. Files that include each other are an error to come."""
+    images = {recipe.path: recipe for recipe in recipes if recipe.kind == "apko"}
+    found: dict[str, str] = {}
+    for path in images:
+        chain = [path]
+        while (following := _include_of(images[chain[-1]], recipes_folder, images)) and following not in chain:
+            chain.append(following)
+        if following is None:
+            for including, included in pairwise(chain):
+                found.setdefault(included, including)
+    return found
+
+
+def _include_of(recipe: RecipeFile, recipes_folder: str, images: Container[str]) -> str | None:
+    named = recipe.tree.items.get("include")
+    if not isinstance(named, Scalar) or named.is_null or not named.text:
+        return None
+    return included_path(recipes_folder, recipe.path, named.text, images)
 
 
 def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Label, tuple[Target, ...]]:
@@ -88,8 +151,6 @@ def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Lab
     """
     targets: dict[Label, tuple[Target, ...]] = {}
     for recipe in recipes:
-        if recipe.kind == "apko" and not _asks_for_packages(recipe):
-            continue
         label = label_of(recipe, recipes_folder)
         others = targets.get(label, ())
         for other in others:
@@ -117,14 +178,21 @@ def label_of(recipe: RecipeFile, recipes_folder: str) -> Label:
     inner = "" if inner == "." else inner
     if recipe.kind == "melange":
         return Label(inner, _package_name(recipe))
-    stem = posixpath.splitext(posixpath.basename(recipe.path))[0].removesuffix(".apko")
+    stem = stem_of(recipe.path) or "apko"
     return Label(inner, stem if stem != "apko" else posixpath.basename(inner) or "apko")
+
+
+def label_if_any(recipe: RecipeFile, recipes_folder: str) -> Label | None:
+    """The label of a recipe, None for a package without a name."""
+    try:
+        return label_of(recipe, recipes_folder)
+    except RecipeError:
+        return None
 
 
 def alias_of(label: Label, targets: Container[Label]) -> Label | None:
     """The target that a label means which is none: ``//images:api`` may be ``images/api/apko.yaml``."""
-    folder = f"{label.folder}/{label.name}" if label.folder else label.name
-    meant = Label(folder, label.name)
+    meant = Label(posixpath.join(label.folder, label.name), label.name)
     return meant if meant in targets else None
 
 
@@ -148,7 +216,8 @@ def _name_place(recipe: RecipeFile) -> Place:
     return Place(recipe.path, 1)
 
 
-def _asks_for_packages(recipe: RecipeFile) -> bool:
+def asks_for_packages(recipe: RecipeFile) -> bool:
+    """Whether an apko file is an image by itself: it names packages, a base image, or a file to include."""
     contents = recipe.tree.items.get("contents")
     asks = isinstance(contents, YamlMapping) and ("packages" in contents.items or "baseimage" in contents.items)
     return asks or "include" in recipe.tree.items

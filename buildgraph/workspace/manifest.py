@@ -6,6 +6,7 @@ The keys and their meaning are listed in docs/manual.md; ``KEYS`` is what the re
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 FILE_NAME = "buildgraph.yaml"
 LOCK_NAME = "buildgraph.lock"
+CACHE = "cache"
+OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
     "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "targets",
 )  # fmt: skip
 TARGET_KEYS = ("sources", "network", "root", "options", "tag")
@@ -48,8 +51,9 @@ class Manifest:
 
     root: Path
     recipes: str = ""
-    cache: str = "cache"
-    out: str = "out"
+    exclude: tuple[str, ...] = ()
+    cache: str = CACHE
+    out: str = OUT
     architectures: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
@@ -63,6 +67,15 @@ class Manifest:
     memory: int = 0
     signing_key: str = ""
     targets: dict[str, TargetSettings] = field(default_factory=dict)
+
+    def without_excluded(self, paths: Iterable[str]) -> list[str]:
+        """The files among ``paths`` that may be recipes; ``exclude`` has the patterns of a .gitignore for those that are none."""
+        if not self.exclude:
+            return list(paths)
+        from buildgraph.workspace.ignore import IgnoreRules
+
+        rules = IgnoreRules.none().below("", "\n".join(self.exclude))
+        return [path for path in paths if not rules.ignores(path, is_folder=False)]
 
     def settings(self, label: str) -> TargetSettings:
         """What is said of a target, given as ``//folder:name``."""
@@ -100,6 +113,11 @@ def load_manifest(root: Path) -> Manifest:
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
         raise ManifestError(message) from error
+    return parse_manifest(root, data)
+
+
+def parse_manifest(root: Path, data: bytes) -> Manifest:
+    """The manifest that ``data`` is, for the workspace ``root``. Raises ManifestError."""
     if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return Manifest(root)
     try:
@@ -131,7 +149,7 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring":
+            case "architectures" | "repositories" | "keyring" | "exclude":
                 return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors":
                 pairs = self.mapping(node, key).items.items()

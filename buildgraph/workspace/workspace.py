@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from buildgraph.errors import TargetError
 from buildgraph.recipes import yamltext
-from buildgraph.recipes.values import Source
+from buildgraph.recipes.values import Source, Written
 from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
-from buildgraph.workspace.manifest import LOCK_NAME, Manifest
+from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
 from buildgraph.workspace.sources import SourceFinder
 
 PIPELINE_FOLDER = "pipelines"
@@ -20,13 +22,19 @@ PIPELINE_FOLDER = "pipelines"
 
 @dataclass(slots=True)
 class Workspace:
-    """What was found. ``recipes`` include those that are no target by themselves (files for others to include)."""
+    """What was found.
+
+    ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.
+    ``looked_at`` are files beyond the tree that were looked for: keys, which git ignores more often than not.
+    """
 
     manifest: Manifest
     tree: tree.Tree
     recipes: dict[str, RecipeFile]
     targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
+    left_out: dict[Label, str] = field(default_factory=dict)
+    looked_at: set[Path] = field(default_factory=set)
 
     @property
     def root(self) -> Path:
@@ -38,13 +46,29 @@ class Workspace:
         """Where the lock lies."""
         return self.root / LOCK_NAME
 
-    def select(self, patterns: Sequence[str], here: str, packages: dict[tuple[str, str], Label]) -> list[Target]:
-        """The targets that patterns name; ``packages`` finds the origin of a subpackage by folder and name."""
+    def select(self, patterns: Sequence[str], here: str, packages: Mapping[tuple[str, str], Label]) -> list[Target]:
+        """The targets that patterns name; ``packages`` finds the origin of a subpackage by folder and name.
+
+        Raises TargetError, with the reason for a recipe that is no target.
+        """
 
         def alias(label: Label) -> Label | None:
-            return discovery.alias_of(label, self.targets) or packages.get((label.folder, label.name))
+            if label in self.left_out:
+                message = f"{label} is no target: {self.left_out[label]}"
+                raise TargetError(message, hint=f"an entry `{label}: {{}}` below `targets:` in the manifest makes it one")
+            found = discovery.alias_of(label, self.targets) or packages.get((label.folder, label.name))
+            return found or self._target_in(label)
 
-        return [target for label in select(patterns, self.targets, here, alias) for target in self.targets[label]]
+        subpackages = (Label(*found) for found in packages)
+        return [target for label in select(patterns, self.targets, here, alias, subpackages) for target in self.targets[label]]
+
+    def _target_in(self, label: Label) -> Label | None:
+        """The target of a recipe that is named by its file, ``images/api.yaml``, which reads as the label of a folder."""
+        for path in (posixpath.join(self.manifest.recipes, label.folder), label.folder):
+            if path in self.recipes and posixpath.basename(path) == label.name:
+                found = discovery.label_of(self.recipes[path], self.manifest.recipes)
+                return found if found in self.targets else None
+        return None
 
     def pipeline_folders(self, recipe_folder: str) -> list[str]:
         """Where the pipelines of a recipe are looked for: the manifest's folders, else ``pipelines`` at or above the recipe."""
@@ -60,6 +84,26 @@ class Workspace:
             path = f"{folder}/{name}.yaml"
             if path in self.tree.files:
                 return folder, self.yaml_file(path)
+        return None
+
+    def keyring(self, lines: Iterable[Written]) -> list[str]:
+        """The keys that count for a recipe with these keyring lines: addresses, and files by their paths from the workspace.
+
+        A file that is not there is left out: it is that of packages which bg builds itself, and of no use here. The manifest's
+        keys count too where the recipe names no address.
+        """
+        found = [key for line in lines if (key := self._key(line))]
+        remote = any("://" in key for key in found)
+        return list(dict.fromkeys(found if remote else [*found, *self.manifest.keyring]))
+
+    def _key(self, line: Written) -> str | None:
+        if "://" in line.text or self.manifest.mirrored(line.text) != line.text:
+            return line.text
+        for place in (self.manifest.recipes, "", posixpath.dirname(line.path)):
+            path = posixpath.normpath(posixpath.join(place, line.text))
+            self.looked_at.add(self.root / path)
+            if (self.root / path).is_file():
+                return path
         return None
 
     def yaml_file(self, path: str) -> Source:
@@ -82,7 +126,18 @@ def excluded(manifest: Manifest) -> frozenset[str]:
     folders |= {
         os.path.normpath(mirror) for _, mirror in manifest.mirrors if "://" not in mirror and not Path(mirror).is_absolute()
     }
+    if manifest.cache == CACHE and holds_sources(manifest.root / CACHE):
+        folders.discard(CACHE)
     return frozenset(folders)
+
+
+def holds_sources(folder: Path) -> bool:
+    """Whether a folder that bg would take for its cache is part of somebody's program; a cache there is refused too."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return False
+    return "FORMAT" not in names and any(not name.startswith(".") and name != tree.CACHE_TAG for name in names)
 
 
 def walk(manifest: Manifest) -> tree.Tree:
@@ -93,8 +148,30 @@ def walk(manifest: Manifest) -> tree.Tree:
 
 def load_workspace(manifest: Manifest, found: tree.Tree) -> Workspace:
     """Reads the recipes of a tree. Raises RecipeError, GraphError."""
-    in_recipes = found.below(manifest.recipes)
+    in_recipes = manifest.without_excluded(found.below(manifest.recipes))
     pipelines = {folder for folder in found.folders if folder.rpartition("/")[2] == PIPELINE_FOLDER} | set(manifest.pipelines)
     recipes = discovery.find_recipes(manifest.root, in_recipes, pipelines)
-    targets = discovery.name_targets(recipes, manifest.recipes)
-    return Workspace(manifest, found, {recipe.path: recipe for recipe in recipes}, targets, SourceFinder(found, recipes))
+    sources = SourceFinder(found, recipes)
+    left_out = _left_out(recipes, manifest, sources)
+    targets = discovery.name_targets((recipe for recipe in recipes if recipe.path not in left_out), manifest.recipes)
+    reasons = {label: why for label, why in left_out.values() if label and why}
+    return Workspace(manifest, found, {recipe.path: recipe for recipe in recipes}, targets, sources, reasons)
+
+
+def _left_out(recipes: list[RecipeFile], manifest: Manifest, sources: SourceFinder) -> dict[str, tuple[Label | None, str]]:
+    """The recipes that are no targets, by path, each with the label that it would have and the reason if that needs one."""
+    by_path = {recipe.path: recipe for recipe in recipes}
+    reasons = {path: f"{other} includes it" for path, other in discovery.only_included(recipes, manifest.recipes).items()}
+    for path, owner in sources.material().items():
+        label = discovery.label_if_any(by_path[owner], manifest.recipes)
+        if label is None or manifest.settings(str(label)).sources is None:
+            reasons[path] = f"it lies among the sources of {owner}"
+    found: dict[str, tuple[Label | None, str]] = {}
+    for recipe in recipes:
+        if recipe.kind == "apko" and not discovery.asks_for_packages(recipe):
+            found[recipe.path] = (None, "")
+        elif recipe.path in reasons:
+            label = discovery.label_if_any(recipe, manifest.recipes)
+            if str(label) not in manifest.targets:
+                found[recipe.path] = (label, reasons[recipe.path])
+    return found

@@ -73,6 +73,11 @@ def said_by_melange(config: Any) -> dict[str, Any]:
             for key in ("provides", "runtime", "replaces", "provider-priority", "replaces-priority")
         },
         "environment": config["environment"]["contents"].get("packages") or [],
+        "tests": [
+            [made["name"] if made is not package else "", tested["environment"]["contents"]["packages"]]
+            for made in packages
+            if (tested := (config if made is package else made).get("test"))
+        ],
     }
 
 
@@ -87,6 +92,10 @@ def said_here(recipe: MelangeRecipe) -> dict[str, Any]:
         "provider-priority": [made.provider_priority or [] for made in recipe.packages],
         "replaces-priority": [made.replaces_priority or [] for made in recipe.packages],
         "environment": [need.text for need in recipe.environment],
+        "tests": [
+            [test.package if test.package != recipe.name else "", sorted({need.text for need in test.environment})]
+            for test in recipe.tests
+        ],
     }
 
 
