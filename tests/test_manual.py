@@ -12,18 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import ROOT, Workspace, make_workspace
+from tests.e2e.workspace import ROOT, Workspace, example_to_look_at
 
 MANUAL = ROOT / "docs" / "manual.md"
 BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
-
-
-def example(folder: Path) -> Workspace:
-    """A copy of the example; what the manual shows needs neither tools nor the seed."""
-    workspace = make_workspace(folder / "ws", folder / "home", folder / "no-tools", folder / "no-seed")
-    manifest = workspace.root / "buildgraph.yaml"
-    manifest.write_text(manifest.read_text() + "architectures: [x86_64]\n")
-    return workspace
 
 
 def printed(block: str, workspace: Workspace) -> str:
@@ -39,7 +31,7 @@ def printed(block: str, workspace: Workspace) -> str:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return example(tmp_path_factory.mktemp("manual"))
+    return example_to_look_at(tmp_path_factory.mktemp("manual"))
 
 
 @pytest.mark.parametrize("block", BLOCK.findall(MANUAL.read_text("utf-8")))
@@ -62,6 +54,6 @@ def test_every_function_of_queries_is_in_the_table() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        here = example(Path(folder))
+        here = example_to_look_at(Path(folder))
         text = BLOCK.sub(lambda block: printed(block[0], here), MANUAL.read_text("utf-8"))
     MANUAL.write_text(text, "utf-8")

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import Workspace, make_workspace
+from tests.e2e.workspace import Workspace, example_to_look_at
 
 
 @pytest.fixture(scope="session")
 def unbuilt(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the example. Tests must not change it."""
-    folder = tmp_path_factory.mktemp("unbuilt")
-    workspace = make_workspace(folder / "ws", folder / "home", folder / "no-tools", folder / "no-seed")
-    manifest = workspace.root / "buildgraph.yaml"
-    manifest.write_text(manifest.read_text() + "architectures: [x86_64]\n")
-    return workspace
+    return example_to_look_at(tmp_path_factory.mktemp("unbuilt"))
 
 
 @pytest.fixture

@@ -61,8 +61,8 @@ def graph(*arrows: str, more: Iterable[Node] = (), cycles: tuple[str, ...] = ())
 
 def made(nodes: Iterable[Node], edges: Iterable[Edge], cycles: Iterable[tuple[str, ...]] = ()) -> Graph:
     """A graph of these nodes and edges. What boxes hold is left out: queries go by the edges."""
-    by_id = {one.id: one for one in nodes}
-    return Graph(by_id, tuple(sorted(by_id)), dict.fromkeys(by_id, ()), tuple(edges), tuple(cycles))
+    by_id, written = {one.id: one for one in nodes}, tuple(edges)
+    return Graph(by_id, tuple(sorted(by_id)), dict.fromkeys(by_id, ()), lambda: written, tuple(cycles))
 
 
 def match(of: Graph, word: str, here: str = "os") -> list[str]:
