@@ -71,8 +71,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     # argparse takes a pattern to leave out (-//x) for an option: hide its dash.
     said = [_HIDDEN + word[1:] if word.startswith("-//") else word for word in arguments[:end]]
     options = parser.parse_args(said)
-    if "targets" in options:
-        options.targets = [word.replace(_HIDDEN, "-", 1) for word in options.targets]
+    for name, value in vars(options).items():
+        if name == "targets":
+            options.targets = [word.replace(_HIDDEN, "-", 1) for word in value]
+        elif isinstance(value, str):
+            setattr(options, name, value.replace(_HIDDEN, "-", 1))
     if named == "run":
         options.arguments = list(arguments[end + 1 :])
     if not options.command:

@@ -93,6 +93,9 @@ class Names:
     def _found(self, word: str) -> Value:
         if word in self._labels:  # as ``match`` would find, but thousands of them in no time
             return frozenset(self._labels[word])
+        if word.startswith("-"):
+            message = f"`{word}` leaves something out, and nothing is there to leave it out of"
+            raise UsageError(message)
         if word.startswith(EXTERNAL):
             return self._external(word)
         pattern, _, architecture = word.rpartition("@")

@@ -203,6 +203,9 @@ def test_a_flowchart_too_big_for_mermaid_is_told(bare: Workspace) -> None:
         (["deps", "//...", "--direct", "--depth", "2"], 2, "not allowed with argument --direct", "--help"),
         (["path", "//images:api", "--all"], 2, "the following arguments are required: TO", "--help"),
         (["path", "//...", "//...", "--all", "--limit", "0"], 2, "it must be at least 1", "--help"),
+        (["path", "-//images:api", "//..."], 2, "`-//images:api` leaves something out, and nothing is there", ""),
+        (["query", "-//images:api"], 2, "expected a label, a pattern, a function or `(`, not `-`", ""),
+        (["query", "'-//images:api'"], 2, "query: `-//images:api` leaves something out", ""),
         (["graph", "--format", "grapml"], 2, "argument --format: invalid choice: 'grapml'", "did you mean `graphml`"),
     ],
 )
