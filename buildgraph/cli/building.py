@@ -35,7 +35,7 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first."""
     wanted = session.wanted(patterns)
     session.complete_lock(wanted)
-    return make_plan(wanted, session.rebuilder, session.explainer.reasons, lambda name: session.inputs.materials(name).network)
+    return make_plan(wanted, session.rebuilder, session.explainer.reasons, session.inputs.network)
 
 
 def build(options: argparse.Namespace, session: Session) -> int:

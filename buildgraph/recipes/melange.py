@@ -88,7 +88,9 @@ class _Reader:
         own_vars = self._vars()
         description = text_of(package.items.get("description"))
         self.name, self.version = text_of(package.items["name"]), text_of(package.items["version"])
-        replace = literal_replacer(self._transformed({**self._package_variables(), "package.description": description, **own_vars}))
+        replace = literal_replacer(
+            self._transformed({**self._package_variables(), "package.description": description, **own_vars})
+        )
         self.name, self.version, description = replace(self.name), replace(self.version), replace(description)
         # From here on the package's own fields count with their variables replaced (config.go: buildConfigMap(&cfg) again).
         strict = {**self._package_variables(), "package.description": description, **own_vars}
@@ -199,7 +201,10 @@ class _Reader:
 
     def _var_place(self, name: str) -> Place:
         """Where the value of a variable is written."""
-        for source, node in ((self.vars_file, self.vars_file and self.vars_file.tree), (self.source, self.tree.items.get("vars"))):
+        for source, node in (
+            (self.vars_file, self.vars_file and self.vars_file.tree),
+            (self.source, self.tree.items.get("vars")),
+        ):
             if source is not None and isinstance(node, Mapping) and name in node.items:
                 return value_place(node, name, source)
         return self._at(self.tree)
