@@ -62,9 +62,11 @@ def test_a_refused_world_is_ambiguous_or_has_a_cycle(world: World) -> None:
         below = {identity: clean.declared(identity) for identity, _, _ in world.nodes()}
     except AmbiguousError:
         below = None
+    if "made twice" in refused.what:
+        return
     if below is None:
         assert "two recipes" in refused.what
-    elif "made twice" not in refused.what:
+    else:
         assert shortest(below) == steps(refused), refused.render()
 
 
