@@ -89,6 +89,8 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
         return 0
     show(views.list_lines(nodes))
     show([f"{target.label}  left out: {left_out[path]}" for target in chosen if (path := target.recipe.path) in left_out])
+    if options.targets == ["//..."]:
+        show([f"{label}  left out: {why}" for label, why in sorted(session.workspace.left_out.items())])
     return 0
 
 
