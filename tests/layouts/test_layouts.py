@@ -159,6 +159,20 @@ def test_images_with_configurations(repository: Repository) -> None:
     assert repository.targets("//images:all") == ["image //images:base"]
 
 
+def test_pipelines_beside_the_recipes_folder(repository: Repository) -> None:
+    """``pipelines/`` is looked for above a recipe up to the workspace's root, wherever the manifest says that recipes are."""
+    repository.write({
+        "buildgraph.yaml": "recipes: deploy/packages\narchitectures: [x86_64]\n",
+        "deploy/packages/api.yaml": melange("api", more="  - uses: ours/one\n  - uses: ours/two\n"),
+        "deploy/packages/tool.yaml": melange("tool"),
+        "deploy/pipelines/ours/one.yaml": "needs: {packages: [tool]}\n",
+        "pipelines/ours/one.yaml": "needs: {packages: [never]}\n",
+        "pipelines/ours/two.yaml": "needs: {packages: [make]}\n",
+    })  # fmt: skip
+    assert repository.edges() == {"build //:api -> //:tool"}
+    assert repository.external() == {"make"}
+
+
 def test_files_that_include_each_other_are_told(repository: Repository) -> None:
     """They do not leave each other out."""
     repository.write({
