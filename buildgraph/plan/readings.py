@@ -200,7 +200,7 @@ def _head_to_json(recipe: RecipeFile) -> list[Any]:
         list(recipe.head.keys.get("package", (0, 0))),
         list(contents.items) if isinstance(contents, YamlMapping) else None,
         _scalar(include),
-        "include" in recipe.head.items,
+        [key for key in recipe.head.items if key not in {"package", "contents"}],
     ]
 
 
@@ -211,14 +211,15 @@ def _scalar(node: object) -> list[Any] | None:
 def _head_from_json(workspace: Workspace, path: str, data: list[Any] | None) -> RecipeFile | None:
     if data is None:
         return None
-    kind, name, place, contents, include, includes = data
+    kind, name, place, contents, include, others = data
     head = YamlMapping()
     if kind == "melange":
         head.items["package"] = YamlMapping({"name": Scalar(*name)} if name else {}, {}, *place)
         head.keys["package"] = (place[0], place[1])
     if contents is not None:
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents})
-    if includes:
+    head.items.update({key: Scalar("") for key in others})
+    if "include" in others:
         head.items["include"] = Scalar(*include) if include else YamlMapping()
     return RecipeFile(workspace.root, path, kind, head)
 

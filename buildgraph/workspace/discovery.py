@@ -27,7 +27,8 @@ MAX_BYTES = 16 << 20
 class RecipeFile:
     """A recipe of the workspace: its path relative to it, the tool it is for, and the part of it that says what it is called.
 
-    ``head`` has of the YAML tree what naming looks at: ``package.name``, ``include``, the keys of ``contents``. The whole is read
+    ``head`` has of the YAML tree what naming looks at: ``package.name``, ``include``, the keys of ``contents``, whether
+    there is something to run. The whole is read
     and parsed when first asked for: RecipeError where that fails.
     """
 
@@ -72,6 +73,7 @@ def head_of(tree: YamlMapping) -> YamlMapping:
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents.items})
     if "include" in tree.items:
         head.items["include"] = tree.items["include"]
+    head.items.update({key: Scalar("") for key in _RUNS & tree.items.keys()})
     return head
 
 
@@ -173,7 +175,10 @@ def include_places(recipes_folder: str, including: str, name: str) -> list[str]:
 
 
 def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[str, str]:
-    """The apko files that others include, each with one that does. Files that include each other are an error to come."""
+    """The apko files that are there to be included, each with one that includes it: they name nothing to run.
+
+    Files that include each other are an error to come.
+    """
     images = {recipe.path: recipe for recipe in recipes if recipe.kind == "apko"}
     found: dict[str, str] = {}
     for path in images:
@@ -182,8 +187,13 @@ def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[st
             chain.append(following)
         if following is None:
             for including, included in pairwise(chain):
-                found.setdefault(included, including)
+                if not _RUNS & images[included].head.items.keys():
+                    found.setdefault(included, including)
     return found
+
+
+# What an image has that is more than a base of others.
+_RUNS = frozenset({"entrypoint", "cmd"})
 
 
 def _include_of(recipe: RecipeFile, recipes_folder: str, images: Container[str]) -> str | None:

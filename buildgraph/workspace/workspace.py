@@ -25,7 +25,7 @@ class Workspace:
     """What was found.
 
     ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.
-    ``looked_at`` are files beyond the tree that were looked for: keys, which git ignores more often than not.
+    ``looked_at`` are paths beyond the tree that were looked for: keys, which git ignores more often than not, and pipelines.
     """
 
     manifest: Manifest
@@ -108,8 +108,20 @@ class Workspace:
 
 
 def tops(manifest: Manifest) -> list[str]:
-    """The folders that are walked: the recipes, and the manifest's pipeline folders wherever they are."""
-    return [manifest.recipes, *manifest.pipelines]
+    """The folders that are walked: the recipes, and pipeline folders that lie elsewhere."""
+    return [
+        manifest.recipes,
+        *manifest.pipelines,
+        *(name for name in outer_pipelines(manifest) if (manifest.root / name).is_dir()),
+    ]
+
+
+def outer_pipelines(manifest: Manifest) -> list[str]:
+    """Where pipelines may lie above the recipes folder."""
+    if manifest.pipelines or not manifest.recipes:
+        return []
+    parts = manifest.recipes.split("/")
+    return ["/".join([*parts[:depth], PIPELINE_FOLDER]) for depth in range(len(parts))]
 
 
 def excluded(manifest: Manifest) -> frozenset[str]:
@@ -156,8 +168,15 @@ def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | 
     sources = SourceFinder(found, recipes)
     left_out = _left_out(recipes, manifest, sources)
     targets = discovery.name_targets((recipe for recipe in recipes if recipe.path not in left_out), manifest.recipes)
-    reasons = {label: why for label, why in left_out.values() if label and why}
-    return Workspace(manifest, found, {recipe.path: recipe for recipe in recipes}, targets, sources, reasons)
+    return Workspace(
+        manifest,
+        found,
+        {recipe.path: recipe for recipe in recipes},
+        targets,
+        sources,
+        left_out={label: why for label, why in left_out.values() if label and why},
+        looked_at={manifest.root / name for name in outer_pipelines(manifest) if name not in found.folders},
+    )
 
 
 def _left_out(recipes: list[RecipeFile], manifest: Manifest, sources: SourceFinder) -> dict[str, tuple[Label | None, str]]:
