@@ -35,7 +35,7 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first."""
     wanted = session.wanted(patterns)
     session.complete_lock(wanted)
-    return make_plan(wanted, session.rebuilder, session.explainer.reasons, lambda name: session.inputs.materials(name).network)
+    return make_plan(wanted, session.rebuilder, session.explainer.reasons, session.inputs.network)
 
 
 def build(options: argparse.Namespace, session: Session) -> int:
@@ -125,6 +125,7 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
     present: list[Path] = []
     rows: list[dict[str, Any]] = []
     out = session.out_folder
+    folders = export.PackageFolders(nodes)
     with session.locks.hold("outputs", on_wait=lambda: None, cancelled=session.cancelled.is_set):
         if packages:
             present += export.export_packages(packages, nodes, out, _signing_key(session), session.cas)
@@ -136,9 +137,8 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
                 present += export.export_image(record, out, label.folder, label.name, session.cas)
                 row |= {"path": str(export.image_folder(out, label.folder, label.name)), "digest": _image_digest(record, session)}
             else:
-                row |= {
-                    "packages": [{"path": str(out / "packages" / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]
-                }
+                repository = out / "packages" / folders.of(name)
+                row |= {"packages": [{"path": str(repository / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]}
             rows.append(row)
     return present, rows
 

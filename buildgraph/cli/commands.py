@@ -36,15 +36,21 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     session = Session(settings(options, environment), console)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
-    if options.command in {"build", "run"}:
+    code = _command(options.command)(options, session)
+    session.save_state()
+    return code
+
+
+def _command(name: str) -> Command:
+    if name in COMMANDS:
+        return COMMANDS[name]
+    if name in {"build", "run"}:
         from buildgraph.cli import building
 
-        return building.build(options, session) if options.command == "build" else building.run_image(options, session)
-    if options.command not in COMMANDS:
-        from buildgraph.cli import queries
+        return building.build if name == "build" else building.run_image
+    from buildgraph.cli import queries
 
-        return queries.COMMANDS[options.command](options, session)
-    return COMMANDS[options.command](options, session)
+    return queries.COMMANDS[name]
 
 
 def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -77,7 +83,6 @@ def plan(options: argparse.Namespace, session: Session) -> int:
 
     found = planned(options.targets, session)
     show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
-    session.save_state()
     return 0
 
 

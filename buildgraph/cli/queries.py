@@ -30,6 +30,8 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
         show([to_json([*map(graphs.node_json, nodes), *absent])])
     else:
         show([*graphs.list_lines(nodes), *(f"{target.label}  left out: {reason}" for target, reason in left_out)])
+        if options.targets == ["//..."] and not options.kind:
+            show([f"{label}  left out: {why}" for label, why in sorted(session.workspace.left_out.items())])
     return 0
 
 

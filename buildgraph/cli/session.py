@@ -25,11 +25,13 @@ from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
 from buildgraph.plan.inputs import Environment, Inputs
-from buildgraph.plan.nodes import Nodes, make_nodes
+from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
+from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
-from buildgraph.recipes.values import MelangeRecipe, Need
+from buildgraph.recipes.builtins import PINNED_MELANGE
+from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
@@ -66,6 +68,7 @@ class Session:
     walked_at: int = 0
     _lock: Lock | None = None
     _unwinding: bool = False
+    _signature: bytes = b""
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -101,17 +104,28 @@ class Session:
         tree = workspaces.walk(self.manifest)
         kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
         # Finished builds are known by the tree that they saw: with another tree they say nothing.
-        return states.State(tree, kept, before.answers if tree == before.tree else {})
+        return states.State(tree, kept, before.answers if tree == before.tree else {}, before.parts)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """What is known of each YAML file."""
+        bare = workspaces.bare_workspace(self.manifest, self.state.tree)
+        wanted = wanted_architectures(bare, to_apk(platform.machine()))
+        signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
+        self._signature = digest_text(f"{wanted} {PINNED_MELANGE} {self.manifest}").encode()
+        kept = parse_lines(lines) if signature == self._signature else {}
+        return Readings(bare, wanted, self._digest_if_there, self._learn_digest, kept)
 
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace as it lies there."""
-        return workspaces.load_workspace(self.manifest, self.state.tree)
+        self.readings.prepare(workspaces.recipe_candidates(self.manifest, self.state.tree))
+        return workspaces.load_workspace(self.manifest, self.state.tree, self.readings.recipe_file)
 
     @cached_property
     def nodes(self) -> Nodes:
         """Every node."""
-        return make_nodes(self.workspace, to_apk(platform.machine()))
+        return make_nodes(self.workspace, self.readings.describe, self.readings.wanted)
 
     @cached_property
     def graph(self) -> Graph:
@@ -204,6 +218,12 @@ class Session:
             self.state.digests[path] = known
         return Digest(known)
 
+    def _digest_if_there(self, path: str) -> Digest | None:
+        return self.digest(path) if path in self.state.tree.files else None
+
+    def _learn_digest(self, path: str, digest: Digest) -> None:
+        self.state.digests[path] = digest
+
     def key(self, line: str) -> bytes:
         """The public key that a keyring line names."""
         return self.repositories.key_file(line).read_bytes()
@@ -265,11 +285,8 @@ class Session:
         return bool(self.settings.environment.get("CI")) and self.workspace.lock_path.exists()
 
     def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
-        recipe = self.nodes.described[name].recipe
-        repositories = recipe.repositories
-        if not isinstance(recipe, MelangeRecipe):
-            repositories = (*recipe.build_repositories, *repositories)
-        lines = [line.text for line in repositories if is_remote(line.text)]
+        described = self.nodes.described[name]
+        lines = [line for line in described.repositories if is_remote(line)]
         needs: dict[str, Need] = dict(unlocked.missing[arch])
         for need in self.graph.nodes[name].world:
             needs.setdefault(need.text, need)
@@ -278,13 +295,18 @@ class Session:
             arch,
             unlocked.worlds[arch],
             tuple(dict.fromkeys(lines or self.manifest.repositories)),
-            tuple(self.workspace.keyring(recipe.keyring)),
+            tuple(self.workspace.keyring(described.keyring)),
             needs,
             unlocked.cut[arch],
         )
 
     def save_state(self) -> None:
         """Keeps what this run learnt, for the next one."""
+        if "state" not in self.__dict__:
+            return
+        if "readings" in self.__dict__ and self.readings.fresh:
+            lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
+            self.state.parts["readings"] = self._signature + b"\n" + lines
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
 

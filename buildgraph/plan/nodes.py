@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
+from buildgraph.keys.digest import digest_text
+from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
-from buildgraph.recipes.melange import read_melange
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
-from buildgraph.workspace.discovery import Target, included_path
+from buildgraph.recipes.melange import boxed_melange, read_melange
+from buildgraph.recipes.values import Need, NetworkReason, PackageDecl, Source, Written
+from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A node with the recipe that it was made from. ``includes`` and ``pipelines`` are the other YAML files that it uses."""
+    """A node, and what its recipe says beyond the graph.
+
+    ``repositories`` and ``keyring`` are the lines that count where external packages are chosen; ``texts`` the key entries of a
+    package's recipe and local pipelines; ``pipelines`` the files of the latter by name; ``includes`` the files that an image
+    includes; ``looked_for`` all files whose presence or content mattered, besides the recipe's own.
+    """
 
     node: Node
     target: Target
-    recipe: MelangeRecipe | ApkoRecipe
-    pipelines: dict[str, Source] = field(default_factory=dict)
-    includes: dict[str, Source] = field(default_factory=dict)
+    network: tuple[NetworkReason, ...] = ()
+    repositories: tuple[str, ...] = ()
+    keyring: tuple[Written, ...] = ()
+    texts: tuple[Entry, ...] = ()
+    pipelines: tuple[tuple[str, str], ...] = ()
+    includes: tuple[str, ...] = ()
+    looked_for: tuple[str, ...] = ()
+
+
+# The nodes of a target: none where its recipe is not for any of the wanted architectures.
+Describe = Callable[[Target], list[Described]]
 
 
 @dataclass(slots=True)
 class Nodes:
     """All nodes of a workspace, by target (its recipe's path); ``left_out`` says of targets without a node why they have none."""
 
-    described: dict[str, Described] = field(default_factory=dict)
-    by_target: dict[str, list[str]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    origins: dict[tuple[str, str], Label] = field(default_factory=dict)
+    described: Mapping[str, Described] = field(default_factory=dict)
+    by_target: Mapping[str, list[str]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str], Label] = field(default_factory=dict)
 
     def of(self, targets: Iterable[Target]) -> list[str]:
         """The nodes of some targets; TargetError where a target that was named alone has none."""
@@ -47,68 +62,128 @@ class Nodes:
         return found
 
 
-def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
+def wanted_architectures(workspace: Workspace, default: str) -> tuple[str, ...]:
+    """The architectures to build for, by apk's names."""
+    return tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default,)
+
+
+def make_nodes(workspace: Workspace, describe: Describe, wanted: tuple[str, ...]) -> Nodes:
     """The nodes of a workspace. Raises RecipeError for a recipe that cannot be understood."""
-    nodes = Nodes()
-    wanted = tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default_architecture,)
+    described: dict[str, Described] = {}
+    by_target: dict[str, list[str]] = {}
+    left_out: dict[str, str] = {}
+    origins: dict[tuple[str, str], Label] = {}
     for target in (target for same_label in workspace.targets.values() for target in same_label):
-        made = _package_nodes(target, workspace, wanted) if target.kind == "package" else _image_node(target, workspace, wanted)
-        for described in made:
-            nodes.described[described.node.id] = described
-            nodes.by_target.setdefault(target.recipe.path, []).append(described.node.id)
-            for package in described.node.packages:
-                nodes.origins.setdefault((target.label.folder, package.name), target.label)
+        made = describe(target)
+        for found in made:
+            described[found.node.id] = found
+            by_target.setdefault(target.recipe.path, []).append(found.node.id)
+            for package in found.node.packages:
+                origins.setdefault((target.label.folder, package.name), target.label)
         if not made:
-            nodes.left_out[target.recipe.path] = f"its recipe is not for {', '.join(wanted)}"
-    return nodes
+            left_out[target.recipe.path] = f"its recipe is not for {', '.join(wanted)}"
+    return Nodes(described, by_target, left_out, origins)
 
 
-def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def describe(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+    """The nodes of a target, from its recipe. Raises RecipeError for one that cannot be understood."""
+    return _packages(target, workspace, wanted) if target.kind == "package" else _image(target, workspace, wanted)
+
+
+def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
     recipe_file, label = target.recipe, target.label
-    folder = posixpath.dirname(recipe_file.path)
+    tree, text = recipe_file.tree, recipe_file.text
     settings = workspace.manifest.settings(str(label))
+    finder = _Pipelines(workspace, posixpath.dirname(recipe_file.path))
+    own_text = Entry(
+        "recipe",
+        posixpath.basename(recipe_file.path),
+        digest_text(yamltext.emit(boxed_melange(tree))),
+        "the recipe",
+        f"{recipe_file.path}:1",
+    )
     made = []
     for arch in wanted:
-        pipelines: dict[str, Source] = {}
-
-        def find(name: str, found: dict[str, Source] = pipelines) -> Source | None:
-            local = workspace.find_pipeline(folder, name)
-            if local is not None:
-                found[name] = local[1]
-            return local[1] if local else None
-
-        recipe = read_melange(
-            recipe_file.tree, recipe_file.path, recipe_file.text, arch=arch, find_pipeline=find, build_options=settings.options
-        )
+        finder.found = {}
+        recipe = read_melange(tree, recipe_file.path, text, arch=arch, find_pipeline=finder.find, build_options=settings.options)
         allowed = recipe.target_architectures
         if allowed and "all" not in allowed and arch not in allowed:
             continue
         identity = f"{label}@{arch}"
-        packages = tuple(
-            LocalPackage(
-                name=package.name,
-                version=package.version,
-                node=identity,
-                folder=label.folder,
-                depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
-                provides=package.provides,
-                path=package.path,
-                line=package.line,
-                priority=int(package.provider_priority or 0),
-            )
-            for package in recipe.packages
-            if package.made
-        )
+        packages = tuple(_local(package, identity, label.folder) for package in recipe.packages if package.made)
         node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, recipe.environment)
-        made.append(Described(node, target, recipe, pipelines))
+        made.append(
+            Described(
+                node=node,
+                target=target,
+                network=recipe.network,
+                repositories=tuple(line.text for line in recipe.repositories),
+                keyring=recipe.keyring,
+                texts=(own_text, *(finder.entries[name] for name in sorted(finder.found))),
+                pipelines=tuple(sorted(finder.found.items())),
+                looked_for=tuple(sorted(finder.looked_for)),
+            )
+        )
     return made
 
 
-def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def _local(package: PackageDecl, node: str, folder: str) -> LocalPackage:
+    return LocalPackage(
+        name=package.name,
+        version=package.version,
+        node=node,
+        folder=folder,
+        depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
+        provides=package.provides,
+        path=package.path,
+        line=package.line,
+        priority=int(package.provider_priority or 0),
+    )
+
+
+class _Pipelines:
+    """Finds the local pipelines of one recipe, and keeps what was found and where was looked."""
+
+    def __init__(self, workspace: Workspace, folder: str) -> None:
+        self.workspace = workspace
+        self.folder = folder
+        self.found: dict[str, str] = {}
+        self.entries: dict[str, Entry] = {}
+        self.looked_for: set[str] = set()
+        self._sources: dict[str, Source | None] = {}
+
+    def find(self, name: str) -> Source | None:
+        """The local definition of a pipeline, None where there is none."""
+        if name not in self._sources:
+            self._sources[name] = self._read(name)
+        source = self._sources[name]
+        if source is not None:
+            self.found[name] = source.path
+        return source
+
+    def _read(self, name: str) -> Source | None:
+        for path in self.workspace.pipeline_places(self.folder, name):
+            self.looked_for.add(path)
+            if path in self.workspace.tree.files:
+                source = self.workspace.yaml_file(path)
+                self.entries[name] = Entry(
+                    "pipeline",
+                    f"pipelines/{name}.yaml",
+                    digest_text(yamltext.emit(source.tree)),
+                    "used by the recipe",
+                    f"{path}:1",
+                )
+                return source
+        return None
+
+
+def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
     recipe_file, label = target.recipe, target.label
     includes: dict[str, Source] = {}
+    looked_for: set[str] = set()
 
     def load(name: str, including: str) -> Source | None:
+        looked_for.update(include_places(workspace.manifest.recipes, including, name))
         source = find_include(workspace, including, name)
         if source is not None:
             includes[source.path] = source
@@ -125,10 +200,19 @@ def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -
     if not architectures:
         return []
     node = Node(str(label), str(label), "image", architectures, label.folder, recipe_file.path, (), recipe.packages)
-    return [Described(node, target, recipe, {}, includes)]
+    return [
+        Described(
+            node=node,
+            target=target,
+            repositories=tuple(line.text for line in (*recipe.build_repositories, *recipe.repositories)),
+            keyring=recipe.keyring,
+            includes=tuple(includes),
+            looked_for=tuple(sorted(looked_for)),
+        )
+    ]
 
 
 def find_include(workspace: Workspace, including: str, name: str) -> Source | None:
     """The file that an ``include:`` names, None where there is none."""
-    path = included_path(workspace.manifest.recipes, including, name, workspace.tree.files)
-    return workspace.yaml_file(path) if path else None
+    places = include_places(workspace.manifest.recipes, including, name)
+    return next((workspace.yaml_file(path) for path in places if path in workspace.tree.files), None)

@@ -8,7 +8,7 @@ sources of another one. The manifest can name them to have them all the same.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,14 +24,57 @@ SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
 class RecipeFile:
-    """A recipe as it lies there: its path relative to the workspace, its text and its YAML tree."""
+    """A recipe of the workspace: its path relative to it, the tool it is for, and the part of it that says what it is called.
 
-    path: str
-    kind: kinds.Kind
-    tree: YamlMapping
-    text: str
+    ``head`` has of the YAML tree what naming looks at: ``package.name``, ``include``, the keys of ``contents``, whether
+    there is something to run. The whole is read
+    and parsed when first asked for: RecipeError where that fails.
+    """
+
+    __slots__ = ("_content", "_root", "head", "kind", "path")
+
+    def __init__(self, root: Path, path: str, kind: kinds.Kind, head: YamlMapping, content: _Content | None = None) -> None:
+        self.path = path
+        self.kind = kind
+        self.head = head
+        self._root = root
+        self._content = content
+
+    @property
+    def tree(self) -> YamlMapping:
+        """Its YAML tree."""
+        return self._read()[0]
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return self._read()[1]
+
+    def _read(self) -> _Content:
+        if self._content is None:
+            data = read_bytes(self._root, self.path)
+            self._content = yamltext.parse_mapping(data, self.path), yamltext.decode(data, self.path)
+        return self._content
+
+
+_Content = tuple[YamlMapping, str]
+
+
+def head_of(tree: YamlMapping) -> YamlMapping:
+    """The part of a recipe's tree that ``RecipeFile.head`` has."""
+    head = YamlMapping({}, {}, tree.line, tree.column)
+    package, contents = tree.items.get("package"), tree.items.get("contents")
+    if isinstance(package, YamlMapping):
+        named = {"name": package.items["name"]} if "name" in package.items else {}
+        head.items["package"] = YamlMapping(named, {}, package.line, package.column)
+        head.keys["package"] = tree.keys.get("package", (0, 0))
+    if isinstance(contents, YamlMapping):
+        head.items["contents"] = YamlMapping({key: Scalar("") for key in contents.items})
+    if "include" in tree.items:
+        head.items["include"] = tree.items["include"]
+    head.items.update({key: Scalar("") for key in _RUNS & tree.items.keys()})
+    return head
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +107,7 @@ def read_recipe(root: Path, path: str) -> RecipeFile | None:
     kind = kinds.recipe_kind(tree)
     if kind is None or not isinstance(tree, YamlMapping):
         return None
-    return RecipeFile(path, kind, tree, yamltext.decode(data, path))
+    return RecipeFile(root, path, kind, head_of(tree), (tree, yamltext.decode(data, path)))
 
 
 def read_bytes(root: Path, path: str) -> bytes:
@@ -77,28 +120,39 @@ def read_bytes(root: Path, path: str) -> bytes:
         raise RecipeError(message, where=Place(path)) from error
 
 
-def find_recipes(root: Path, paths: Iterable[str], pipeline_folders: Iterable[str]) -> list[RecipeFile]:
-    """The recipes among some files of the workspace; pipeline folders hold none.
+Read = Callable[[str], RecipeFile | None]
 
-    Raises RecipeError as ``read_recipe`` does, but not for what lies in the folder of a recipe's name: that is its material.
+
+def find_recipes(paths: Iterable[str], read: Read) -> list[RecipeFile]:
+    """The recipes among some files of the workspace, which ``read`` reads.
+
+    Raises RecipeError as ``read`` does, but not for what lies in the folder of a recipe's name: that is its material.
     """
-    skipped = tuple(f"{folder}/" for folder in pipeline_folders)
     found: list[RecipeFile] = []
     broken: list[tuple[str, RecipeError]] = []
-    for path in sorted(paths):
-        if path.endswith(SUFFIXES) and posixpath.basename(path) != FILE_NAME and not path.startswith(skipped):
-            try:
-                recipe = read_recipe(root, path)
-            except RecipeError as error:
-                broken.append((path, error))
-            else:
-                found += [recipe] if recipe else []
+    for path in paths:
+        try:
+            recipe = read(path)
+        except RecipeError as error:
+            broken.append((path, error))
+        else:
+            found += [recipe] if recipe else []
     if broken:
         material = tuple(f"{folder_of_name(recipe.path)}/" for recipe in found if recipe.kind == "melange")
         for path, failure in broken:
             if not path.startswith(material):
                 raise failure
     return found
+
+
+def recipe_paths(paths: Iterable[str], pipeline_folders: Iterable[str]) -> list[str]:
+    """The files, sorted, that may be recipes by their names; pipeline folders hold none."""
+    skipped = tuple(f"{folder}/" for folder in pipeline_folders)
+    return [
+        path
+        for path in sorted(paths)
+        if path.endswith(SUFFIXES) and posixpath.basename(path) != FILE_NAME and not path.startswith(skipped)
+    ]
 
 
 def stem_of(path: str) -> str:
@@ -111,20 +165,20 @@ def folder_of_name(path: str) -> str:
     return posixpath.join(posixpath.dirname(path), stem_of(path) or "melange")
 
 
-def included_path(recipes_folder: str, including: str, name: str, files: Container[str]) -> str | None:
-    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
+def include_places(recipes_folder: str, including: str, name: str) -> list[str]:
+    """The paths that an ``include:`` may mean, in order: as seen from the recipes folder, the workspace, the including file.
 
     apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
     """
-    for place in (recipes_folder, "", posixpath.dirname(including)):
-        path = posixpath.normpath(posixpath.join(place, name))
-        if path in files:
-            return path
-    return None
+    places = (recipes_folder, "", posixpath.dirname(including))
+    return list(dict.fromkeys(posixpath.normpath(posixpath.join(place, name)) for place in places))
 
 
 def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[str, str]:
-    """The apko files that others include, each with one that does. Files that include each other are an error to come."""
+    """The apko files that are there to be included, each with one that includes it: they name nothing to run.
+
+    Files that include each other are an error to come.
+    """
     images = {recipe.path: recipe for recipe in recipes if recipe.kind == "apko"}
     found: dict[str, str] = {}
     for path in images:
@@ -133,15 +187,20 @@ def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[st
             chain.append(following)
         if following is None:
             for including, included in pairwise(chain):
-                found.setdefault(included, including)
+                if not _RUNS & images[included].head.items.keys():
+                    found.setdefault(included, including)
     return found
 
 
+# What an image has that is more than a base of others.
+_RUNS = frozenset({"entrypoint", "cmd"})
+
+
 def _include_of(recipe: RecipeFile, recipes_folder: str, images: Container[str]) -> str | None:
-    named = recipe.tree.items.get("include")
+    named = recipe.head.items.get("include")
     if not isinstance(named, Scalar) or named.is_null or not named.text:
         return None
-    return included_path(recipes_folder, recipe.path, named.text, images)
+    return next((path for path in include_places(recipes_folder, recipe.path, named.text) if path in images), None)
 
 
 def name_targets(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[Label, tuple[Target, ...]]:
@@ -197,10 +256,10 @@ def alias_of(label: Label, targets: Container[Label]) -> Label | None:
 
 
 def _package_name(recipe: RecipeFile) -> str:
-    package = recipe.tree.items.get("package")
+    package = recipe.head.items.get("package")
     name = package.items.get("name") if isinstance(package, YamlMapping) else None
     if not isinstance(name, Scalar) or not name.text:
-        where = yamltext.key_place(recipe.tree, "package", recipe.path, recipe.text)
+        where = yamltext.key_place(recipe.head, "package", recipe.path, recipe.text)
         message = "this package has no name"
         raise RecipeError(message, where=where, hint="add `name:` below `package:`")
     if "/" in name.text or name.text in {".", ".."}:
@@ -210,7 +269,7 @@ def _package_name(recipe: RecipeFile) -> str:
 
 
 def _name_place(recipe: RecipeFile) -> Place:
-    package = recipe.tree.items.get("package")
+    package = recipe.head.items.get("package")
     if recipe.kind == "melange" and isinstance(package, YamlMapping) and "name" in package.items:
         return yamltext.place(package.items["name"], recipe.path, recipe.text)
     return Place(recipe.path, 1)
@@ -218,6 +277,6 @@ def _name_place(recipe: RecipeFile) -> Place:
 
 def asks_for_packages(recipe: RecipeFile) -> bool:
     """Whether an apko file is an image by itself: it names packages, a base image, or a file to include."""
-    contents = recipe.tree.items.get("contents")
+    contents = recipe.head.items.get("contents")
     asks = isinstance(contents, YamlMapping) and ("packages" in contents.items or "baseimage" in contents.items)
-    return asks or "include" in recipe.tree.items
+    return asks or "include" in recipe.head.items

@@ -13,7 +13,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from buildgraph.errors import TargetError, UsageError, closest, did_you_mean
+from buildgraph.errors import TargetError, UsageError, closest
 
 MOST_SUGGESTED = 3
 
@@ -128,21 +128,25 @@ def _nothing(spelled: str, everything: list[Label], folders: set[str], also: Ite
     if not everything:
         return TargetError(f"no target matches `{spelled}`", hint="this workspace holds no recipes")
     if _is_recursive(spelled):
-        hint = did_you_mean(spelled, (f"//{folder}/..." for folder in folders))
-        return TargetError(f"no target matches `{spelled}`", hint=hint or "`bg list` shows every target")
+        meant = [f"//{folder}/..." for folder in closest(spelled[2:].removesuffix("...").strip("/"), folders)]
+        return TargetError(f"no target matches `{spelled}`", hint=_hint(meant))
     label = parse_label(spelled)
     if _is_folder(spelled, label):
-        below = f"did you mean `//{label.folder}/...`?" if label.folder in folders else ""
-        hint = below or did_you_mean(spelled, (f"//{other.folder}:all" for other in everything))
-        return TargetError(f"no target matches `{spelled}`", hint=hint or "`bg list` shows every target")
+        meant = [f"//{folder}:all" for folder in closest(label.folder, {other.folder for other in everything})]
+        return TargetError(
+            f"no target matches `{spelled}`", hint=_hint([f"//{label.folder}/..."] if label.folder in folders else meant)
+        )
     names = sorted({*everything, *also})
     meant = [str(other) for other in names if other.name == label.name] or closest(str(label), map(str, names))
     if not meant:
         alike = closest(label.name, {other.name for other in names})
         meant = [str(other) for other in names if other.name in alike]
-    suggested = " or ".join(f"`{text}`" for text in meant[:MOST_SUGGESTED])
-    hint = f"did you mean {suggested}?" if suggested else "`bg list` shows every target"
-    return TargetError(f"no target `{spelled}`", hint=_folder_meant(spelled, folders) or hint)
+    return TargetError(f"no target `{spelled}`", hint=_folder_meant(spelled, folders) or _hint(meant[:MOST_SUGGESTED]))
+
+
+def _hint(meant: list[str]) -> str:
+    names = " or ".join(f"`{text}`" for text in meant)
+    return f"did you mean {names}?" if names else "`bg list` shows every target"
 
 
 def _folder_meant(spelled: str, folders: set[str]) -> str:

@@ -25,7 +25,7 @@ class Workspace:
     """What was found.
 
     ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.
-    ``looked_at`` are files beyond the tree that were looked for: keys, which git ignores more often than not.
+    ``looked_at`` are paths beyond the tree that were looked for: keys, which git ignores more often than not, and pipelines.
     """
 
     manifest: Manifest
@@ -70,21 +70,21 @@ class Workspace:
                 return found if found in self.targets else None
         return None
 
-    def pipeline_folders(self, recipe_folder: str) -> list[str]:
-        """Where the pipelines of a recipe are looked for: the manifest's folders, else ``pipelines`` at or above the recipe."""
-        if self.manifest.pipelines:
-            return list(self.manifest.pipelines)
-        parts = recipe_folder.split("/") if recipe_folder else []
-        candidates = ["/".join([*parts[:depth], PIPELINE_FOLDER]) for depth in range(len(parts), -1, -1)]
-        return [folder for folder in candidates if folder in self.tree.folders]
+    def pipeline_places(self, recipe_folder: str, name: str) -> list[str]:
+        """Where a pipeline may be for a recipe, in order: the manifest's folders, else ``pipelines`` at or above the recipe."""
+        folders = list(self.manifest.pipelines)
+        if not folders:
+            parts = recipe_folder.split("/") if recipe_folder else []
+            folders = ["/".join([*parts[:depth], PIPELINE_FOLDER]) for depth in range(len(parts), -1, -1)]
+        return [f"{folder}/{name}.yaml" for folder in folders]
 
-    def find_pipeline(self, recipe_folder: str, name: str) -> tuple[str, Source] | None:
-        """A local pipeline and the folder it was found in, None where ``name`` is not a local one."""
-        for folder in self.pipeline_folders(recipe_folder):
-            path = f"{folder}/{name}.yaml"
-            if path in self.tree.files:
-                return folder, self.yaml_file(path)
-        return None
+    def yaml_file(self, path: str) -> Source:
+        """A YAML file of the workspace. Raises RecipeError where it cannot be read."""
+        known = self.recipes.get(path)
+        if known is not None:
+            return Source(path, known.tree, known.text)
+        data = discovery.read_bytes(self.root, path)
+        return Source(path, yamltext.parse(data, path), yamltext.decode(data, path))
 
     def keyring(self, lines: Iterable[Written]) -> list[str]:
         """The keys that count for a recipe with these keyring lines: addresses, and files by their paths from the workspace.
@@ -106,18 +106,22 @@ class Workspace:
                 return path
         return None
 
-    def yaml_file(self, path: str) -> Source:
-        """A YAML file of the workspace. Raises RecipeError where it cannot be read."""
-        known = self.recipes.get(path)
-        if known is not None:
-            return Source(path, known.tree, known.text)
-        data = discovery.read_bytes(self.root, path)
-        return Source(path, yamltext.parse(data, path), yamltext.decode(data, path))
-
 
 def tops(manifest: Manifest) -> list[str]:
-    """The folders that are walked: the recipes, and the manifest's pipeline folders wherever they are."""
-    return [manifest.recipes, *manifest.pipelines]
+    """The folders that are walked: the recipes, and pipeline folders that lie elsewhere."""
+    return [
+        manifest.recipes,
+        *manifest.pipelines,
+        *(name for name in outer_pipelines(manifest) if (manifest.root / name).is_dir()),
+    ]
+
+
+def outer_pipelines(manifest: Manifest) -> list[str]:
+    """Where pipelines may lie above the recipes folder."""
+    if manifest.pipelines or not manifest.recipes:
+        return []
+    parts = manifest.recipes.split("/")
+    return ["/".join([*parts[:depth], PIPELINE_FOLDER]) for depth in range(len(parts))]
 
 
 def excluded(manifest: Manifest) -> frozenset[str]:
@@ -146,16 +150,33 @@ def walk(manifest: Manifest) -> tree.Tree:
     return tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
 
 
-def load_workspace(manifest: Manifest, found: tree.Tree) -> Workspace:
-    """Reads the recipes of a tree. Raises RecipeError, GraphError."""
-    in_recipes = manifest.without_excluded(found.below(manifest.recipes))
+def recipe_candidates(manifest: Manifest, found: tree.Tree) -> list[str]:
+    """The files of a tree that may be recipes by their names and places."""
     pipelines = {folder for folder in found.folders if folder.rpartition("/")[2] == PIPELINE_FOLDER} | set(manifest.pipelines)
-    recipes = discovery.find_recipes(manifest.root, in_recipes, pipelines)
+    return discovery.recipe_paths(manifest.without_excluded(found.below(manifest.recipes)), pipelines)
+
+
+def bare_workspace(manifest: Manifest, found: tree.Tree) -> Workspace:
+    """The workspace of a tree without its recipes: where pipelines, includes and settings are looked up while these are read."""
+    return Workspace(manifest, found, {}, {}, SourceFinder(found, ()))
+
+
+def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | None = None) -> Workspace:
+    """The workspace of a tree; ``read`` reads the recipe in a file. Raises RecipeError, GraphError."""
+    reader = read or (lambda path: discovery.read_recipe(manifest.root, path))
+    recipes = discovery.find_recipes(recipe_candidates(manifest, found), reader)
     sources = SourceFinder(found, recipes)
     left_out = _left_out(recipes, manifest, sources)
     targets = discovery.name_targets((recipe for recipe in recipes if recipe.path not in left_out), manifest.recipes)
-    reasons = {label: why for label, why in left_out.values() if label and why}
-    return Workspace(manifest, found, {recipe.path: recipe for recipe in recipes}, targets, sources, reasons)
+    return Workspace(
+        manifest,
+        found,
+        {recipe.path: recipe for recipe in recipes},
+        targets,
+        sources,
+        left_out={label: why for label, why in left_out.values() if label and why},
+        looked_at={manifest.root / name for name in outer_pipelines(manifest) if name not in found.folders},
+    )
 
 
 def _left_out(recipes: list[RecipeFile], manifest: Manifest, sources: SourceFinder) -> dict[str, tuple[Label | None, str]]:

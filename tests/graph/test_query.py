@@ -191,7 +191,7 @@ def test_architectures(text: str, expected: str) -> None:
     ("text", "error", "caret", "message", "hint"),
     [
         ("deps(//os:lob)", TargetError, (6, 8), "no target `//os:lob`", "did you mean `//os:lib`"),
-        (":lib + //oz/...", TargetError, (8, 8), "no target matches `//oz/...`", "did you mean `//os/...`"),
+        (":lib + //image/...", TargetError, (8, 11), "no target matches `//image/...`", "did you mean `//images/...`?"),
         ("deps(../../x)", UsageError, (6, 7), "points outside the recipes folder", ""),
         ("deps(@busibox)", TargetError, (6, 8), "no target asks for an external package `busibox`", "did you mean `@busybox`?"),
         ("attr(nane, x, :lib)", UsageError, (6, 4), "there is no attribute `nane`", "did you mean `name`?"),

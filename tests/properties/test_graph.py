@@ -76,18 +76,20 @@ def refusal(world: World) -> GraphError | None:
 
 @given(st.lists(FOLDER, min_size=1, max_size=4, unique=True), FOLDER)
 def test_the_nearest_package_of_a_name_is_meant(folders: list[str], asking: str) -> None:
-    """Fewest steps up, then fewest down; two equally near are an error that names both recipes."""
+    """Fewest steps up, then fewest down; two equally near are an error that names both recipes. Provides count alike."""
     packages = [
-        LocalPackage("same", "1-r0", f"//{folder}:t@x86_64", folder, path=f"{folder}/t.yaml", line=2) for folder in folders
+        LocalPackage("same", "1-r0", f"//{folder}:t@x86_64", folder, (), ("virtual=1", "virtual=2"), f"{folder}/t.yaml", 2)
+        for folder in folders
     ]
     local = Locals(packages)
     nearest = min(distance(asking, folder) for folder in folders)
     near = [package for package in packages if distance(asking, package.folder) == nearest]
-    if len(near) == 1:
-        assert local.meets(Requirement.parse("same"), asking, "") == near[0]
-    else:
+    for requirement in map(Requirement.parse, ("same", "virtual")):
+        if len(near) == 1:
+            assert local.meets(requirement, asking, "") == near[0]
+            continue
         with pytest.raises(GraphError) as caught:
-            local.meets(Requirement.parse("same"), asking, "")
+            local.meets(requirement, asking, "")
         assert caught.value.where is not None
         told = f"{caught.value.where}\n{caught.value.details}"
         assert sum(f"{package.path}:2" in told for package in near) >= 2
