@@ -36,11 +36,18 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     session = Session(settings(options, environment), console)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
+    sys.unraisablehook = _unraisable
     if options.command in {"build", "run"}:
         from buildgraph.cli import building
 
         return building.build(options, session) if options.command == "build" else building.run_image(options, session)
     return COMMANDS[options.command](options, session)
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Says nothing of an interrupt that came where Python drops exceptions: the session has noted it, and ends at its next step."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
