@@ -147,7 +147,7 @@ def lock(options: argparse.Namespace, session: Session) -> int:
             )
             message = f"buildgraph.lock lacks {len(names)} requirements"
             raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
-        show(["buildgraph.lock covers every target"])
+        show(["[]" if options.json else "buildgraph.lock covers every target"])
         return 0
     if options.upgrade is not None:
         _forget(options.upgrade, session)
@@ -246,11 +246,11 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
     tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
     found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}
-    paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap)}
+    paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap), "python": sys.executable}
     if options.json:
         show([views.to_json({"versions": found, "paths": paths})])
     else:
-        show([*(f"{name:8} {text}" for name, text in found.items()), *(f"{name:8} {text}" for name, text in paths.items())])
+        show(views.table([(name, found.get(name, ""), paths.get(name, "")) for name in {**found, **paths}]))
     return 0
 
 
