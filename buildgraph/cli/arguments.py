@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,9 +18,12 @@ EPILOG = "TARGET is //folder:name, a pattern such as //... or //images:all, or r
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are bg's, with a suggestion for what was misspelt."""
 
+    command: Parser | None = None  # the one that reads what stands after the command
+
     def error(self, message: str) -> NoReturn:
         """Raises UsageError."""
-        hint = f"`{self.prog} --help` lists what can be said"
+        reader = self.command or self
+        hint = f"`{reader.prog} --help` lists what can be said"
         if "invalid choice: '" in message:
             option, _, rest = message.removeprefix("argument ").partition(": invalid choice: '")
             name, _, known = rest.partition("' (choose from ")
@@ -28,9 +32,13 @@ class Parser(argparse.ArgumentParser):
                 message = f"there is no command `{name}`"
             else:
                 hint = did_you_mean(name, known.rstrip(")").replace("'", "").split(", ")) or hint
+        elif message.startswith(_UNKNOWN):
+            word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
+            hint = did_you_mean(word, set(re.findall(r"--[a-z-]+", reader.format_help()))) or hint
         raise UsageError(message, hint=hint)
 
 
+_UNKNOWN = "unrecognized arguments: "  # as argparse begins this error
 _HIDDEN = "\0"
 EDGE_KINDS = ("build", "runtime", "image")  # as graph.model has them, which --help need not load
 COMMANDS = {
@@ -50,6 +58,8 @@ COMMANDS = {
     "version": "show the versions of bg and its tools",
 }
 
+WITH_TARGETS = {"build", "plan", "list", "graph", "explain", "run"}
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed command line. Raises UsageError; ``--help`` and ``--version`` print and exit."""
@@ -62,11 +72,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     # Only the command that is meant gets its options made: argparse is most of the time that `bg --help` takes.
     named = next((word for word in arguments if word in COMMANDS), "")
     for name, summary in COMMANDS.items():
+        epilog = EPILOG if name in WITH_TARGETS else None
         command = commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG, allow_abbrev=False
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=epilog, allow_abbrev=False
         )
         if name == named:
             _OPTIONS[name](command)
+            parser.command = command
     end = list(arguments).index("--") if named == "run" and "--" in arguments else len(arguments)
     # argparse takes a pattern to leave out (-//x) for an option: hide its dash.
     said = [_HIDDEN + word[1:] if word.startswith("-//") else word for word in arguments[:end]]

@@ -14,7 +14,7 @@ from typing import Any
 
 from buildgraph.cli import commands, quick
 from buildgraph.cli.session import Session
-from buildgraph.errors import BuildError, Interrupted, OutputError, TargetError
+from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
@@ -212,14 +212,15 @@ def _remember(options: argparse.Namespace, session: Session, present: list[Path]
 
 def run_image(options: argparse.Namespace, session: Session) -> int:
     """`bg run`."""
-    wanted, result = execute([options.target], options, session)
+    variables = _pairs(options.env)
+    images = [name for name in session.wanted([options.target]) if session.graph.nodes[name].kind == "image"]
+    if len(images) != 1:
+        message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
+        raise TargetError(message, hint="`bg list --kind image` shows the images")
+    _, result = execute([session.graph.nodes[images[0]].label], options, session)
     session.save_state()
     if result.failures:
         raise _failure(result)
-    images = [name for name in wanted if session.graph.nodes[name].kind == "image"]
-    if len(images) != 1:
-        message = f"`{options.target}` is {len(images)} images; run takes one"
-        raise TargetError(message, hint="`bg list --kind image` shows the images")
     with session.cas.scratch() as scratch:
         layout = scratch / "layout"
         for output in result.records[images[0]].outputs:
@@ -230,7 +231,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
         config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
         folders = rootfs.unpack(layers, scratch / "root")
         interactive = sys.stdin.isatty()
-        launch = rootfs.Launch(tuple(options.arguments), _pairs(options.env), options.entrypoint, interactive)
+        launch = rootfs.Launch(tuple(options.arguments), variables, options.entrypoint, interactive)
         command = rootfs.run_command(config, scratch / "root", folders, session.tools.bwrap, launch)
         return process.run_foreground(command, env={})
 
@@ -239,5 +240,5 @@ def _pairs(texts: Sequence[str]) -> Mapping[str, str]:
     for text in texts:
         if "=" not in text:
             message = f"`{text}` is not NAME=VALUE"
-            raise OutputError(message)
+            raise UsageError(message, hint="-e NAME=VALUE sets a variable for the program")
     return dict(text.partition("=")[::2] for text in texts)

@@ -36,6 +36,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     session = Session(settings(options, environment), console)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
+    sys.unraisablehook = _unraisable
     code = _command(options.command)(options, session)
     session.save_state()
     return code
@@ -51,6 +52,12 @@ def _command(name: str) -> Command:
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Says nothing of an interrupt that came where Python drops exceptions: the session has noted it, and ends at its next step."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -123,7 +130,7 @@ def lock(options: argparse.Namespace, session: Session) -> int:
             )
             message = f"buildgraph.lock lacks {len(names)} requirements"
             raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
-        show(["buildgraph.lock covers every target"])
+        show(["[]" if options.json else "buildgraph.lock covers every target"])
         return 0
     if options.upgrade is not None:
         _forget(options.upgrade, session)
@@ -222,11 +229,11 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
     tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
     found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}
-    paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap)}
+    paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap), "python": sys.executable}
     if options.json:
         show([views.to_json({"versions": found, "paths": paths})])
     else:
-        show([*(f"{name:8} {text}" for name, text in found.items()), *(f"{name:8} {text}" for name, text in paths.items())])
+        show(views.table([(name, found.get(name, ""), paths.get(name, "")) for name in {**found, **paths}]))
     return 0
 
 

@@ -249,7 +249,8 @@ class Session:
 
         Raises LockError where the lock must not change, GraphError for what nothing provides.
         """
-        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in self.graph.closure(list(wanted)))
+        needed = self.graph.closure(list(wanted))
+        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed)
         return self.extend_lock(missing) if missing else []
 
     def extend_lock(self, missing: Mapping[str, Unlocked]) -> list[Locked]:

@@ -85,6 +85,9 @@ def select(
                 chosen.pop(label, None)
             else:
                 chosen[label] = None
+    if not chosen:
+        message = f"no target is left of {' '.join(patterns)}"
+        raise TargetError(message, hint="what is left out (-//x) comes after a pattern that includes it")
     return sorted(chosen)
 
 

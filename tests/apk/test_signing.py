@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -80,7 +81,20 @@ def test_what_is_no_rsa_key_is_refused(pem: bytes) -> None:
     with pytest.raises(RepositoryError, match="signing key") as caught:
         sign_segment(b"bytes", pem, "key")
 
-    assert "melange keygen" in caught.value.hint
+    assert "bg keygen" in caught.value.hint
+
+
+def test_a_damaged_key_signs_nothing(key: bytes) -> None:
+    """A wrong byte anywhere in its numbers is found before a signature leaves."""
+    body = base64.b64decode(b"".join(key.splitlines()[1:-1]))
+    for place in range(8, len(body), len(body) // 40):
+        damaged = base64.encodebytes(bytes([*body[:place], body[place] ^ 4, *body[place + 1 :]]))
+        pem = b"-----BEGIN RSA PRIVATE KEY-----\n" + damaged + b"-----END RSA PRIVATE KEY-----\n"
+        try:
+            segment = sign_segment(b"bytes", pem, "key")
+        except RepositoryError:
+            continue
+        assert segment == sign_segment(b"bytes", key, "key")
 
 
 @pytest.mark.parametrize("name", ["", "../key", "a b", "key\n"])

@@ -102,35 +102,31 @@ def test_the_death_of_the_holder_frees_the_lock(root: Path, spawn: Spawn) -> Non
     with spawn(HOLD, KEY) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        calls: list[float] = []
+        calls: list[str] = []
 
         def on_wait() -> None:
-            calls.append(time.monotonic())
+            calls.append("waits")
             threading.Timer(0.3, holder.send_signal, (signal.SIGKILL,)).start()
 
         with ActionLocks(root).hold(KEY, on_wait=on_wait, cancelled=never) as waited:
-            elapsed = time.monotonic() - calls[0]
+            assert holder.wait() == -signal.SIGKILL
 
     assert waited
-    assert len(calls) == 1
-    assert 0.25 < elapsed < 2
+    assert calls == ["waits"]
     assert os.listdir(root / "locks") == []
 
 
 def test_waiting_ends_when_cancelled(root: Path, spawn: Spawn) -> None:
-    """Ctrl-C is heard within a tenth of a second, and the holder is not disturbed."""
+    """Ctrl-C is heard by who waits, at the first time of asking, and the holder is not disturbed."""
     with spawn(HOLD, KEY) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        began = time.monotonic()
+        answers = [True, False, False]
 
-        with (
-            pytest.raises(Interrupted),
-            ActionLocks(root).hold(KEY, on_wait=nothing, cancelled=lambda: time.monotonic() - began > 0.2),
-        ):
+        with pytest.raises(Interrupted), ActionLocks(root).hold(KEY, on_wait=nothing, cancelled=answers.pop):
             pytest.fail("held by two")
 
-        assert time.monotonic() - began < 1
+        assert answers == []
         assert os.listdir(root / "locks") == [KEY]
         holder.communicate("\n")
     assert holder.returncode == 0

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from buildgraph.apk import signing
+from buildgraph.cli.places import user_cache
 from buildgraph.execute.tools import Toolbox
+from tests.e2e.ordinary import as_ordinary_user, give
 from tests.e2e.workspace import MANIFEST, Workspace, make_workspace
 
 
@@ -25,9 +29,20 @@ def tools_on_path(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def built_example(tmp_path_factory: pytest.TempPathFactory, tools_on_path: Path, seed: Path) -> Workspace:
+def some_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with a key for package repositories, which takes long to make. Tests copy it."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / ".config/buildgraph"
+    config.mkdir(parents=True)
+    (config / "buildgraph.rsa").write_bytes(signing.generate_key(2048))
+    return home
+
+
+@pytest.fixture(scope="session")
+def built_example(tmp_path_factory: pytest.TempPathFactory, tools_on_path: Path, seed: Path, some_home: Path) -> Workspace:
     """The example repository with everything built once. Tests copy it: they must not change it."""
     folder = tmp_path_factory.mktemp("example")
+    shutil.copytree(some_home, folder / "home")
     workspace = make_workspace(folder / "ws", folder / "home", tools_on_path, seed)
     workspace.build("//...")
     return workspace
@@ -54,23 +69,44 @@ def example(built_example: Workspace, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, tools_on_path: Path, seed: Path) -> Workspace:
+def fresh(tmp_path: Path, tools_on_path: Path, seed: Path, some_home: Path) -> Workspace:
     """The example repository with nothing built."""
+    shutil.copytree(some_home, tmp_path / "home")
     return make_workspace(tmp_path / "ws", tmp_path / "home", tools_on_path, seed)
 
 
 @pytest.fixture
-def empty(tmp_path: Path, tools_on_path: Path, seed: Path) -> Workspace:
+def empty(tmp_path: Path, tools_on_path: Path, seed: Path, some_home: Path) -> Workspace:
     """A workspace with a manifest that points to the seed, and no recipe."""
     root, home = tmp_path / "ws", tmp_path / "home"
     root.mkdir()
-    home.mkdir()
+    shutil.copytree(some_home, home)
     (root / "buildgraph.yaml").write_text(
         MANIFEST.format(seed=seed) + "repositories: [https://packages.wolfi.dev/os]\n"
         "keyring: [https://packages.wolfi.dev/os/wolfi-signing.rsa.pub]\n"
     )
     (root / "recipes").mkdir()
     return Workspace(root, home, tools_on_path)
+
+
+@pytest.fixture
+def ordinary(empty: Workspace, seed: Path, toolbox: Toolbox) -> Iterator[Workspace]:
+    """An empty workspace of an ordinary user, who is the one that runs bg in it."""
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        for part in ("ws", "home"):
+            shutil.copytree(empty.root.parent / part, base / part)
+            give(base / part)
+        tools = base / "tools"
+        tools.mkdir()
+        made = user_cache(os.environ) / "tools"  # as a whole: a program may need the libraries beside it
+        needed = [seed, *([made] if made.is_dir() else [])]
+        for tool in ("melange", "apko", "bwrap"):
+            path: Path = getattr(toolbox, tool)
+            (tools / tool).symlink_to(path)
+            needed += [] if path.is_relative_to(made) else [path]
+        yield Workspace(base / "ws", base / "home", tools, within=as_ordinary_user(base, needed))
 
 
 def _copy_or_link(source: str, target: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.ordinary import give
 from tests.e2e.tiny import image, package
 from tests.e2e.workspace import ROOT, Workspace
 
@@ -34,8 +33,12 @@ def fails(workspace: Workspace, code: int, *arguments: str, env: dict[str, str] 
         (["biuld", "//..."], 2, "there is no command `biuld`", "did you mean `build`?"),
         (["build"], 2, "the following arguments are required: TARGET", "`bg build --help`"),
         (["build", "//...", "--jobs", "many"], 2, "`many` is not a whole number", "--help"),
-        (["build", "//...", "--jbos", "2"], 2, "unrecognized arguments: --jbos", "--help"),
-        (["run", "//packages:libstock"], 3, "is 0 images; run takes one", "bg list --kind image"),
+        (["build", "//...", "--jbos", "2"], 2, "unrecognized arguments: --jbos", "did you mean `--jobs`"),
+        (["graph", "--format", "dto"], 2, "invalid choice: 'dto'", "did you mean `dot`"),
+        (["build", "-//images:api"], 3, "no target is left of -//images:api", "after a pattern that includes it"),
+        (["run", "//packages:libstock"], 3, "is no image; run takes one", "bg list --kind image"),
+        (["run", "//images/..."], 3, "is 4 images; run takes one", "bg list --kind image"),
+        (["run", "//images:api", "-e", "PORT"], 2, "`PORT` is not NAME=VALUE", "-e NAME=VALUE"),
         (["lock", "--upgrade", "busibox"], 7, "buildgraph.lock has no package `busibox`", "did you mean `busybox`"),
         (["-C", "nowhere", "list"], 2, "there is no folder", ""),
     ],
@@ -92,23 +95,19 @@ def test_a_recipe_that_cannot_be_read(empty: Workspace, text: str, message: str)
     assert said.startswith(message), said
 
 
-def test_an_unreadable_file(empty: Workspace) -> None:
-    """A recipe, a source and a folder that may not be read, as an ordinary user."""
-    empty.write("recipes/good.yaml", package("good", "true"))
-    empty.write("recipes/secret.yaml", package("secret", "true")).chmod(0)
-    command = empty.command("list")
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None or not os.access(Path(os.__file__), os.R_OK):
-            pytest.skip("no setpriv to become an ordinary user with")
-        command = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", *command]
-        for folder in (empty.root, *empty.root.parents):
-            if folder.stat().st_uid == 0 and folder != Path("/") and str(folder).startswith("/tmp"):
-                folder.chmod(folder.stat().st_mode | 0o055)
-    done = subprocess.run(command, cwd=empty.root, env=empty.env(), capture_output=True, text=True, check=False)
-    if "No module named" in done.stderr or "Permission denied: '/root" in done.stderr or done.returncode in {126, 127}:
-        pytest.skip("an ordinary user cannot run this Python")
-    assert done.returncode == 5, done.stderr
-    assert "recipes/secret.yaml: cannot read this file: Permission denied" in done.stderr
+@pytest.mark.parametrize("path", ["secret.yaml", "good/source.c", "good"])
+def test_what_may_not_be_read(ordinary: Workspace, path: str) -> None:
+    """A recipe, a source file, a folder: it is named, as an ordinary user meets it."""
+    ordinary.write("recipes/secret.yaml", package("secret", "true"))
+    ordinary.write("recipes/good.yaml", package("good", "true"))
+    ordinary.write("recipes/good/source.c", "int x;")
+    give(ordinary.root)
+    closed = ordinary.root / "recipes" / path
+    closed.chmod(0)
+    said = fails(ordinary, 5)
+    assert f"recipes/{path}" in said
+    assert "Permission denied" in said
+    closed.chmod(0o755)
 
 
 def test_a_cycle_is_shown_step_by_step(empty: Workspace) -> None:

@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +16,15 @@ import pytest
 
 from buildgraph.apk.package import read_package
 from buildgraph.cache.records import Records
-from buildgraph.execute.tools import Toolbox
+from tests.e2e.ordinary import USER, give
 from tests.e2e.tiny import package
-from tests.e2e.workspace import ROOT, Ran, Workspace, make_workspace
+from tests.e2e.workspace import ROOT, Workspace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 WOLFI = "https://packages.wolfi.dev/os"
 KEY = "wolfi-signing.rsa.pub"
 EPOCH = "315532800"
-ORDINARY = 1000
-TOOLS = ("melange", "apko", "bwrap")
 IMAGES = ("api", "debug", "tools", "worker")
 PACKAGES = {"stock-worker": "worker/melange.yaml"} | {
     name: f"packages/{name}.yaml" for name in ("libstock", "shelf-label", "stock-api", "stock-config", "stock-messages")
@@ -86,59 +81,19 @@ def test_from_scratch_in_other_surroundings(
     built = other.build("-j", jobs, "//...", env=environment, umask=umask)
     assert len(built.ran) == len(PACKAGES) + len(IMAGES)
     assert built.digests() == expected
+    assert f"made the key {home}/.config/buildgraph/buildgraph.rsa" in built.err, "a key of its own, which is no input"
 
 
-def test_as_root_and_as_an_ordinary_user(expected: dict[str, str], seed: Path, toolbox: Toolbox) -> None:
+def test_as_root_and_as_an_ordinary_user(ordinary: Workspace, expected: dict[str, str]) -> None:
     """Root and an ordinary user build the same."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user; as it is, an ordinary user built everything else here")
-    with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        base.chmod(0o755)
-        (base / "tools").mkdir()
-        for tool in TOOLS:
-            (base / "tools" / tool).symlink_to(getattr(toolbox, tool))
-        workspace = make_workspace(base / "ws", base / "home", base / "tools", seed)
-        for path in (base / "ws", base / "home", *(base / "ws").rglob("*")):
-            os.chown(path, ORDINARY, ORDINARY)
-        needed = [Path(sys.prefix), Path(sys.base_prefix), ROOT, seed, *(getattr(toolbox, tool) for tool in TOOLS)]
-        within = _as_ordinary_user(base, needed)
-        python = subprocess.run(
-            [*within, sys.executable, "-c", "import os; print(os.getuid())"], capture_output=True, text=True, check=False
-        )
-        assert python.stdout == f"{ORDINARY}\n", f"an ordinary user cannot run this Python: {python.stderr}"
-
-        command = [*within, *workspace.command("build", "--json", "//...")]
-        done = subprocess.run(
-            command, cwd=base / "ws", env=workspace.env(), capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert {path.lstat().st_uid for path in (base / "ws/cache/blobs").rglob("*")} == {ORDINARY}
-        assert Ran(0, done.stdout, done.stderr).digests() == expected
-
-
-def _as_ordinary_user(base: Path, needed: list[Path]) -> list[str]:
-    """A command prefix: an ordinary user, to whom what lies in folders closed to others (root's home) is opened for reading.
-
-    A mount namespace of its own covers each such folder by an empty one, and binds into that what is needed, at its own place.
-    """
-    lines = []
-    for number, closed in enumerate(sorted({folder for path in needed if (folder := _closed_above(path.resolve()))})):
-        stash = base / f"closed-{number}"
-        stash.mkdir()
-        lines += [f"mount --rbind '{closed}' '{stash}'", f"mount -t tmpfs -o mode=755 tmpfs '{closed}'"]
-        for path in sorted({path.resolve() for path in needed if path.resolve().is_relative_to(closed)}):
-            source = stash / path.relative_to(closed)
-            folder = path if path.is_dir() else path.parent
-            make = f"mkdir -p '{folder}'" + ("" if path.is_dir() else f"; touch '{path}'")
-            lines += [f"{make}; mount --rbind '{source}' '{path}'"]
-    identity = ["setpriv", "--reuid", str(ORDINARY), "--regid", str(ORDINARY), "--clear-groups"]
-    return ["unshare", "--mount", "sh", "-ec", "\n".join([*lines, 'exec "$@"']), "sh", *identity]
-
-
-def _closed_above(path: Path) -> Path | None:
-    """The first folder above a path that others may not enter."""
-    return next((folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH), None)
+    shutil.copytree(ROOT / "recipes", ordinary.root / "recipes", dirs_exist_ok=True)
+    give(ordinary.root)
+    built = ordinary.build("//...")
+    assert len(built.ran) == len(PACKAGES) + len(IMAGES)
+    assert {path.lstat().st_uid for path in (ordinary.root / "cache/blobs").rglob("*")} == {USER}
+    assert built.digests() == expected
 
 
 def test_without_the_sandbox(fresh: Workspace, expected: dict[str, str]) -> None:

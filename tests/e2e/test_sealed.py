@@ -155,12 +155,24 @@ def test_the_user_and_the_name_of_the_machine_are_the_same_everywhere(empty: Wor
     empty.build("//:probe")
 
 
-def test_real_root_is_refused_to_who_is_not_root(empty: Workspace) -> None:
+DECLARED = "targets:\n  //:probe: {root: true}\n"
+NEEDS_ROOT = package("probe", 'touch "$OUT/usr/share/x"; chown 7:7 "$OUT/usr/share/x"')
+
+
+def test_changing_owners_takes_a_declaration(empty: Workspace) -> None:
+    """The one user of the box may not change owners; a recipe that is declared to need it runs as real root."""
+    empty.write("recipes/probe.yaml", NEEDS_ROOT)
+    assert empty.bg("build", "//:probe").code == 1
+    if os.geteuid() != 0:
+        pytest.skip("only root can build what needs root")
+    empty.write("buildgraph.yaml", (empty.root / "buildgraph.yaml").read_text() + DECLARED)
+    empty.build("//:probe")
+
+
+def test_real_root_is_refused_to_who_is_not_root(ordinary: Workspace) -> None:
     """A recipe that is declared to need it cannot be built by an ordinary user."""
-    empty.write("buildgraph.yaml", (empty.root / "buildgraph.yaml").read_text() + "targets:\n  //:probe: {root: true}\n")
-    empty.write("recipes/probe.yaml", package("probe", 'touch "$OUT/usr/share/x"; chown 7:7 "$OUT/usr/share/x"'))
-    done = empty.bg("build", "//:probe")
-    if os.geteuid() == 0:
-        assert done.code == 0, done.err
-    else:
-        assert done.code == 10
+    ordinary.write("buildgraph.yaml", (ordinary.root / "buildgraph.yaml").read_text() + DECLARED)
+    ordinary.write("recipes/probe.yaml", NEEDS_ROOT)
+    done = ordinary.bg("build", "//:probe")
+    assert done.code == 10, done.err
+    assert "root" in done.err

