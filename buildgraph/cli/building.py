@@ -32,9 +32,9 @@ from buildgraph.workspace.state import stamp
 
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
-    """The plan of a build; completes the lock first."""
+    """The plan of a build; completes the lock first, as far as repositories can."""
     wanted = session.wanted(patterns)
-    session.complete_lock(wanted)
+    session.complete_lock(wanted, tolerant=True)
     return make_plan(wanted, session.rebuilder, session.explainer.reasons, session.inputs.network)
 
 
@@ -66,7 +66,7 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
     wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
-    session.complete_lock(wanted)
+    session.complete_lock(wanted, tolerant=options.keep_going)
     runner = _runner(session)
     with session.uninterrupted():
         result = scheduler.run(

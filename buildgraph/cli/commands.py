@@ -37,9 +37,10 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable
-    code = _command(options.command)(options, session)
-    session.save_state()
-    return code
+    try:
+        return _command(options.command)(options, session)
+    finally:
+        session.save_state()  # what was learnt holds after an error too
 
 
 def _command(name: str) -> Command:
@@ -55,7 +56,7 @@ def _command(name: str) -> Command:
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Says nothing of an interrupt that came where Python drops exceptions: the session has noted it, and ends at its next step."""
+    """Says nothing of an interrupt that came where Python drops exceptions: the session knows, and ends at its next step."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import threading
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from buildgraph import __version__
 from buildgraph.apk.pool import Pool
+from buildgraph.apk.version import SCANNED
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
-from buildgraph.errors import LockError, RecipeError, ToolError
+from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
 from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools
@@ -244,17 +246,38 @@ class Session:
         """The nodes that patterns name."""
         return self.nodes.of(self.select(patterns))
 
-    def complete_lock(self, wanted: Iterable[str]) -> list[Locked]:
-        """Extends the lock by what the wanted nodes and everything below them declare; the packages that are new.
+    def complete_lock(self, wanted: Iterable[str], *, tolerant: bool = False) -> None:
+        """Extends the lock by what the wanted nodes and everything below them declare.
 
-        Raises LockError where the lock must not change, GraphError for what nothing provides.
+        Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
+        is asked a second time for what was not there the first time. What a scan may find later is never an error here.
         """
         needed = self.graph.closure(list(wanted))
         missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed)
-        return self.extend_lock(missing) if missing else []
+        if tolerant or self.is_locked():
+            absent = self._absent() if tolerant else set()
+            missing = {
+                name: unlocked
+                for name, unlocked in missing.items()
+                if any(
+                    (arch, text) not in absent and not (self.is_locked() and text.startswith(SCANNED))
+                    for arch, texts in unlocked.missing.items()
+                    for text in texts
+                )
+            }
+        if not missing:
+            return
+        unmet = [found for found in self._extend_lock(missing) if not found.may_be_found]
+        if unmet and not tolerant:
+            raise self._unmet_error(unmet)
 
-    def extend_lock(self, missing: Mapping[str, Unlocked]) -> list[Locked]:
-        """Asks apko for the worlds that the lock does not cover, and writes the lock."""
+    def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
+        """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete_lock``."""
+        unmet = self._extend_lock(missing)
+        if unmet:
+            raise self._unmet_error(unmet)
+
+    def _extend_lock(self, missing: Mapping[str, Unlocked]) -> list[locking.Unmet]:
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
         if self.is_locked():
             entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
@@ -264,15 +287,32 @@ class Session:
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
         solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
-        try:
-            chosen = locking.solve(worlds, solver)
-        except locking.CycleError as error:
-            raise cycle_error(self.graph, error.unmet) from None
-        self.use_lock(self.lock.with_packages(chosen))
-        write_lock(self.workspace.lock_path, self.lock)
+        solution = locking.solve(worlds, solver)
+        if solution.chosen:
+            self.use_lock(self.lock.with_packages(solution.chosen))
+            write_lock(self.workspace.lock_path, self.lock)
         added = [package for package in self.lock.packages if package.sort_key not in before]
         self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
-        return added
+        absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
+        self.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
+        return solution.unmet
+
+    def _absent(self) -> set[tuple[str, str]]:
+        """What no repository had when it was asked for the lock as it is now: architectures and requirements."""
+        try:
+            digest, absent = json.loads(self.state.parts.get("absent", b"[]"))
+            return {(arch, text) for arch, text in absent} if digest == self.lock.digest() else set()
+        except (ValueError, TypeError):
+            return set()
+
+    def _unmet_error(self, unmet: Sequence[locking.Unmet]) -> GraphError:
+        """The error for what nothing provides: the first such requirement, or the shortest of the cycles that are to blame."""
+        plain = [found for found in unmet if not found.maker]
+        if not plain:
+            return cycle_error(self.graph, [(found.world.node, found.text, found.maker) for found in unmet])
+        first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
+        more = [line for line in more if line != f"{first.where}: {first.what}"]
+        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
 
     def use_lock(self, lock: Lock) -> None:
         """Goes on with another lock."""

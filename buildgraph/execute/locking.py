@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildgraph.apk import signing
 from buildgraph.apk.index import index_archive
 from buildgraph.apk.pool import Pool
-from buildgraph.apk.version import Requirement
+from buildgraph.apk.version import SCANNED, Requirement
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import GraphError, LockError, Place, RepositoryError, did_you_mean
 from buildgraph.execute import process
@@ -54,12 +54,31 @@ class Solver:
     local_names: Sequence[str]
 
 
-class CycleError(GraphError):
-    """No repository has what would let a cycle of local packages begin; ``unmet`` are node, requirement and local maker."""
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A requirement that no repository meets, of one world; ``error`` says so with its place."""
 
-    def __init__(self, unmet: list[tuple[str, str, str]]) -> None:
-        super().__init__("local packages need each other to be built first")
-        self.unmet = unmet
+    world: World
+    text: str
+    error: GraphError
+
+    @property
+    def maker(self) -> str:
+        """The node of the same cycle that makes a local package for it; empty where a cycle is not the reason."""
+        return self.world.cut.get(self.text, "")
+
+    @property
+    def may_be_found(self) -> bool:
+        """Whether the scan of a package that is not built yet may find that it provides this."""
+        return self.text.startswith(SCANNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What apko chose, and what no repository has."""
+
+    chosen: list[Locked]
+    unmet: list[Unmet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +89,29 @@ class _Offer:
     pool: Pool
 
 
-def solve(worlds: Iterable[World], solver: Solver) -> list[Locked]:
-    """The packages that apko chooses for some worlds, each world by itself.
+def solve(worlds: Iterable[World], solver: Solver) -> Solution:
+    """The packages that apko chooses for some worlds: for all together where that has a solution, else for parts of them.
 
-    Raises GraphError for a requirement that no repository meets (CycleError where each such is cut), RepositoryError for an
-    index that cannot be had or does not verify, LockError where apko finds no solution.
+    What is chosen together has a solution for each: its own part of the same packages. Raises RepositoryError for an index that
+    cannot be had or does not verify, LockError where apko finds no solution for a world.
     """
-    asked = {
-        (world.architecture, world.requirements, world.repositories, world.keyring): world for world in reversed(list(worlds))
-    }
-    asked = {key: world for key, world in asked.items() if world.requirements}
+    groups: dict[tuple[object, ...], list[World]] = {}
+    unmet: list[Unmet] = []
     offers: dict[tuple[object, ...], _Offer] = {}
-    for world in asked.values():
-        key = (world.architecture, world.repositories)
-        if key not in offers:
+    for world in worlds:
+        key = (world.architecture, world.repositories, world.keyring)
+        if world.requirements and key not in offers:
             offers[key] = _offer(world, solver)
-    _check_provided([(world, offers[world.architecture, world.repositories].pool) for world in asked.values()], solver)
+        lacks = [text for text in world.requirements if not offers[key].pool.providers(Requirement.parse(text))]
+        unmet += [Unmet(world, text, _nothing_provides(text, world, offers[key].pool, solver.local_names)) for text in lacks]
+        kept = tuple(text for text in world.requirements if text not in lacks)
+        if kept:
+            groups.setdefault(key, []).append(replace(world, requirements=kept))
     chosen: dict[tuple[str, str, str, str], Locked] = {}
-    for world in asked.values():
-        for locked in _solve(world, offers[world.architecture, world.repositories].folders, solver):
+    for group_key, group in groups.items():
+        for locked in _solve_together(group, offers[group_key].folders, solver):
             chosen[locked.sort_key] = locked
-    return list(chosen.values())
+    return Solution(list(chosen.values()), unmet)
 
 
 def _offer(world: World, solver: Solver) -> _Offer:
@@ -102,22 +123,18 @@ def _offer(world: World, solver: Solver) -> _Offer:
     return _Offer(offered, Pool(package.entry for packages in offered.values() for package in packages))
 
 
-def _check_provided(worlds: Sequence[tuple[World, Pool]], solver: Solver) -> None:
-    cycles = []
-    for world, pool in worlds:
-        for text in world.requirements:
-            if pool.providers(Requirement.parse(text)):
-                continue
-            if text in world.cut:
-                cycles.append((world.node, text, world.cut[text]))
-                continue
-            names = [*solver.local_names, *(name for name in pool.names() if ":" not in name)]
-            known = "no recipe of the workspace and no repository makes it"
-            raise _nothing_provides(
-                text, world, names, known if world.repositories else "and the recipe names no repository to look in"
-            )
-    if cycles:
-        raise CycleError(cycles)
+def _solve_together(worlds: list[World], offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
+    different = {world.requirements: world for world in reversed(worlds)}
+    if len(different) == 1:
+        return _solve(worlds[0], offered, solver)
+    ordered = list(different.values())[::-1]
+    texts = {text: None for world in ordered for text in world.requirements}
+    names = f"{ordered[0].node} and {len(ordered) - 1} more"
+    try:
+        return _solve(replace(ordered[0], node=names, requirements=tuple(sorted(texts))), offered, solver)
+    except LockError:
+        half = len(ordered) // 2
+        return [*_solve_together(ordered[:half], offered, solver), *_solve_together(ordered[half:], offered, solver)]
 
 
 def _solve(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
@@ -192,13 +209,17 @@ def _taken(lines: Sequence[str], offered: Mapping[str, list[Locked]], world: Wor
     return taken
 
 
-def _nothing_provides(text: str, world: World, names: Iterable[str], why: str) -> GraphError:
+def _nothing_provides(text: str, world: World, pool: Pool, local_names: Sequence[str]) -> GraphError:
     need = world.needs.get(text) or Need(text)
-    name = Requirement.parse(text).name
     via = f" (asked for by {need.via})" if need.via and need.via != "environment" else ""
+    why = "no recipe of the workspace and no repository makes it"
+    if not world.repositories:
+        why = "and the recipe names no repository to look in"
     message = f"nothing provides `{text}`{via}: {why}"
     where = Place(need.path, need.line) if need.path else None
-    return GraphError(message if where else f"{world.node}: {message}", where=where, hint=did_you_mean(name, names))
+    names = {*local_names, *(name for name in pool.names() if ":" not in name)}
+    hint = did_you_mean(Requirement.parse(text).name, names)
+    return GraphError(message if where else f"{world.node}: {message}", where=where, hint=hint)
 
 
 def _refused(world: World, log: str) -> Exception:

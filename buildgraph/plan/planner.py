@@ -10,8 +10,8 @@ from buildgraph.keys.document import KeyDocument
 from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
 
 # hit: the deep key is known; spared: only the action key is; run: it has to run; maybe: it runs unless what it depends on
-# comes out as it was.
-DecisionKind = Literal["hit", "spared", "run", "maybe"]
+# comes out as it was; blocked: it would have to run and cannot.
+DecisionKind = Literal["hit", "spared", "run", "maybe", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class _Planner:
 
     def _open(self, name: str) -> bool:
         decided = (self.decisions.get(other) for other in self.below[name])
-        return any(decision is None or decision.kind in {"run", "maybe"} for decision in decided)
+        return any(decision is None or decision.kind in {"run", "maybe", "blocked"} for decision in decided)
 
     def _missed(self, name: str, action: Action | None) -> Decision:
         deep = self.rebuilder.deep(name)
@@ -97,6 +97,19 @@ class _Planner:
         if action and record:
             self.rebuilder.known[name] = record
             return Decision("spared", (), (), deep.key, action.key)
+        blocked = self._blocked(name)
+        if blocked:
+            return Decision("blocked", blocked, (), deep.key, "")
         reasons = self.explain(name, deep.document, action.document if action else None)
         only_below = self._open(name) and bool(reasons) and all(reason.startswith("depends on ") for reason in reasons)
         return Decision("maybe" if only_below else "run", reasons, self.network(name), deep.key, action.key if action else "")
+
+    def _blocked(self, name: str) -> tuple[str, ...]:
+        """Why a node cannot be built, so far as that is known before."""
+        unmet = (
+            f"nothing provides `{text}`" + (f" ({need.place})" if need.place else "")
+            for text, need in self.rebuilder.unmet(name).items()
+        )
+        below = sorted(self.below[name] | set(self.graph.dependencies[name]))
+        needed = (f"needs {other}" for other in below if (found := self.decisions.get(other)) and found.kind == "blocked")
+        return (*unmet, *needed)

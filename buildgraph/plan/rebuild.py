@@ -13,7 +13,7 @@ from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
-from buildgraph.apk.version import Requirement
+from buildgraph.apk.version import SCANNED, Requirement
 from buildgraph.graph.model import Graph, Node
 from buildgraph.graph.resolve import Built, Locals, Metadata, Resolution, Walk, unknown
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
@@ -99,6 +99,16 @@ class Rebuilder:
             if result is not None:
                 found[name] = result
         return found
+
+    def unmet(self, name: str) -> dict[str, Need]:
+        """What a node's declared world asks for and neither the lock nor a later scan of built packages can have."""
+        results = _results(self._declared_walks(name)).values()
+        return {
+            text: _need(found, text, asker)
+            for found in results
+            for text, asker in found.reach.missing.items()
+            if not text.startswith(SCANNED)
+        }
 
     def _declared_walks(self, name: str) -> dict[str, Walk]:
         """What a node's box may hold by what recipes declare, by architecture."""

@@ -9,7 +9,7 @@ from typing import Any
 from buildgraph.keys.document import KeyDocument
 from buildgraph.plan.planner import Decision, Plan
 
-_WORDS = {"hit": "cached", "spared": "cached", "run": "build", "maybe": "maybe"}
+_WORDS = {"hit": "cached", "spared": "cached", "run": "build", "maybe": "maybe", "blocked": "blocked"}
 
 
 def to_json(value: object) -> str:
@@ -23,14 +23,16 @@ def plan_lines(plan: Plan, *, everything: bool = False) -> list[str]:
     for name, decision in plan.decisions.items():
         if decision.kind in {"hit", "spared"} and not everything:
             continue
-        lines.append(f"{_WORDS[decision.kind]:6} {name}")
-        lines += [f"         {reason}" for reason in decision.reasons]
-        lines += [f"         network: {reason}" for reason in decision.network]
+        lines.append(f"{_WORDS[decision.kind]:7} {name}")
+        lines += [f"          {reason}" for reason in decision.reasons]
+        lines += [f"          network: {reason}" for reason in decision.network]
     counts = {kind: sum(decision.kind == kind for decision in plan.decisions.values()) for kind in _WORDS}
     cached = counts["hit"] + counts["spared"]
     summary = f"{counts['run']} to build, {cached} cached"
     if counts["maybe"]:
         summary += f", {counts['maybe']} to build only if what they depend on changes"
+    if counts["blocked"]:
+        summary += f", {counts['blocked']} that cannot be built"
     return [*lines, summary]
 
 

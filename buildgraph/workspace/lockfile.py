@@ -7,6 +7,7 @@ describes it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -67,6 +68,10 @@ class Lock:
     def source_of(self, checksum: str) -> Locked | None:
         """The package with a checksum."""
         return self._by_checksum.get(checksum)
+
+    def digest(self) -> str:
+        """What stands for this lock where locks are compared."""
+        return hashlib.blake2b(self.text().encode(), digest_size=16).hexdigest()
 
     def text(self) -> str:
         """The file's content."""
