@@ -21,14 +21,12 @@ from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
 from buildgraph.outputs import export, rootfs
-from buildgraph.outputs.keys import load_key, user_key
+from buildgraph.outputs.keys import DEFAULT_NAME, load_key, user_key
 from buildgraph.plan.planner import Plan, make_plan
 from buildgraph.plan.record import Record
 from buildgraph.recipes.architecture import to_apk, to_oci
 from buildgraph.report import views
 from buildgraph.report.console import seconds
-from buildgraph.workspace.manifest import FILE_NAME
-from buildgraph.workspace.state import stamp
 
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
@@ -51,9 +49,10 @@ def build(options: argparse.Namespace, session: Session) -> int:
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
-        quiet = Result(dict.fromkeys(wanted, "hit"), result.records)
-        _remember(options, session, present, _answer(rows, quiet, options) if options.json else f"{text}{nothing_to_do}\n")
-    session.save_state()
+        quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
+        answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
+        outside = [*present, signing_key_path(session)]
+        session.remember(quick.asked(options, session.settings.here, session.settings.environment), outside, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
     if result.failures:
         sys.stdout.flush()
@@ -143,6 +142,12 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
     return present, rows
 
 
+def signing_key_path(session: Session) -> Path:
+    """The private key that package repositories are signed with, whether or not it is there yet."""
+    named = session.manifest.signing_key
+    return session.settings.root / named if named else session.settings.user_config / f"{DEFAULT_NAME}.rsa"
+
+
 def _signing_key(session: Session) -> export.SigningKey:
     named = session.manifest.signing_key
     if named:
@@ -200,16 +205,6 @@ def _failure(result: Result) -> BuildError:
     return error
 
 
-def _remember(options: argparse.Namespace, session: Session, present: list[Path], text: str) -> None:
-    """Notes that this command has nothing to do while these files stay as they are."""
-    root, tools = session.settings.root, session.tools
-    outside = [root / FILE_NAME, session.workspace.lock_path, tools.melange, tools.apko, tools.bwrap, *present]
-    outside += sorted(session.workspace.looked_at)
-    key = quick.asked(options, session.settings.here, session.settings.environment)
-    session.state.answers.pop(key, None)
-    session.state.answers[key] = {"stamps": {str(path): stamp(path) for path in outside}, "answer": text}
-
-
 def run_image(options: argparse.Namespace, session: Session) -> int:
     """`bg run`."""
     variables = _pairs(options.env)
@@ -218,7 +213,6 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
         message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")
     _, result = execute([session.graph.nodes[images[0]].label], options, session)
-    session.save_state()
     if result.failures:
         raise _failure(result)
     with session.cas.scratch() as scratch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph import __version__
+from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
 from buildgraph.errors import CacheError, LockError, OutputError, UsageError
@@ -90,7 +91,10 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     from buildgraph.cli.building import planned
 
     found = planned(options.targets, session)
-    show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
+    lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
+    show(lines)
+    asked = quick.asked(options, session.settings.here, session.settings.environment)
+    session.remember(asked, [session.records.changed, *session.cas.folders()], "".join(f"{line}\n" for line in lines))
     return 0
 
 

@@ -9,27 +9,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
 from buildgraph.workspace.state import StateFile, stamp, state_path
-from buildgraph.workspace.tree import unchanged
+from buildgraph.workspace.tree import file_stat, unchanged
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
 
 def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
     """What was asked, as a key: two commands with the same key have the same answer while nothing changes."""
-    said = [options.targets, options.sandbox, options.locked, options.json, str(here), environment.get("BG_CACHE_DIR", "")]
-    return json.dumps([*said, environment.get("XDG_CONFIG_HOME", ""), environment.get("HOME", "")])
+    said = {name: value for name, value in vars(options).items() if name not in _WITHOUT_EFFECT}
+    around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "CI")]
+    return json.dumps([said, str(here), around], sort_keys=True)
+
+
+# What changes how a build goes, not what it answers where there is nothing to do.
+_WITHOUT_EFFECT = frozenset({"jobs", "keep_going", "quiet", "directory"})
 
 
 def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
-    """The output of the build, or None where it has to be looked at in earnest."""
-    if options.dry_run:
-        return None
+    """The output of the command, or None where it has to be looked at in earnest."""
     here = Path(os.path.abspath(options.directory or "."))  # noqa: PTH100 - links stay as the user named them
     root = next((folder for folder in (here, *here.parents) if os.path.isfile(folder / MANIFEST)), None)  # noqa: PTH113 - quick
     if root is None:
@@ -38,8 +41,39 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
     try:
         known = state.json("answers")[asked(options, here, environment)]
         stamps, text = known["stamps"], known["answer"]
-        if all(stamp(path) == before for path, before in stamps.items()) and unchanged(root, state.tree()):
+        if all(_as_before(folder, names) for folder, names in stamps.items()) and unchanged(root, state.tree()):
             return str(text)
     except (KeyError, TypeError, AttributeError):
         return None
     return None
+
+
+def stamps_of(paths: Iterable[str | Path]) -> dict[str, dict[str, list[int]]]:
+    """The stats of files, to be compared later: by folder and name, empty for one that is not there."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        found.setdefault(folder, {})[name] = stamp(path)
+    return found
+
+
+def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:
+    if len(names) <= _FEW:
+        return all(stamp(os.path.join(folder, name)) == known for name, known in names.items())  # noqa: PTH118 - quick
+    seen = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                known = names.get(entry.name)
+                if known is not None:
+                    if list(file_stat(entry.stat())) != known:
+                        return False
+                    seen += 1
+    except FileNotFoundError:
+        seen = 0
+    except OSError:
+        return False
+    return seen == sum(bool(known) for known in names.values())
+
+
+_FEW = 8  # of more files in a folder than these, the folder is read as a whole

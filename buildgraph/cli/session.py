@@ -18,6 +18,7 @@ from buildgraph.apk.version import SCANNED
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
+from buildgraph.cli import quick
 from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
 from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
@@ -39,8 +40,8 @@ from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
-from buildgraph.workspace.lockfile import Lock, Locked, read_lock, write_lock
-from buildgraph.workspace.manifest import Manifest, load_manifest
+from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
+from buildgraph.workspace.manifest import FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -71,6 +72,7 @@ class Session:
     _lock: Lock | None = None
     _unwinding: bool = False
     _signature: bytes = b""
+    _read_at: dict[Path, list[int]] = field(default_factory=dict)
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -91,7 +93,12 @@ class Session:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest."""
+        self._note_stat(self.settings.root / FILE_NAME)
         return load_manifest(self.settings.root)
+
+    def _note_stat(self, path: Path) -> None:
+        """Keeps the stat of a file that is about to be read: what changes later was not seen."""
+        self._read_at[path] = states.stamp(path)
 
     @cached_property
     def state_file(self) -> Path:
@@ -200,6 +207,7 @@ class Session:
     def lock(self) -> Lock:
         """The lock as it is now."""
         if self._lock is None:
+            self._note_stat(self.workspace.lock_path)
             self._lock = read_lock(self.workspace.lock_path)
         return self._lock
 
@@ -291,6 +299,7 @@ class Session:
         if solution.chosen:
             self.use_lock(self.lock.with_packages(solution.chosen))
             write_lock(self.workspace.lock_path, self.lock)
+            self._note_stat(self.workspace.lock_path)
         added = [package for package in self.lock.packages if package.sort_key not in before]
         self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
         absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
@@ -340,6 +349,24 @@ class Session:
             needs,
             unlocked.cut[arch],
         )
+
+    def remember(self, asked: str, outside: Iterable[Path], text: str) -> None:
+        """Notes what a command printed: it will print the same while the workspace and these files stay as they are.
+
+        Nothing is noted while some of the files are so new that they could change again without looking different.
+        """
+        tools, around = self.tools, self.workspace.looked_at | self.repositories.key_files
+        files = [
+            self.settings.root / FILE_NAME,
+            self.workspace.lock_path,
+            tools.melange,
+            tools.apko,
+            tools.bwrap,
+            *sorted(around),
+        ]
+        stamps = quick.stamps_of([*files, *outside])
+        self.state.answers.pop(asked, None)
+        self.state.answers[asked] = {"stamps": stamps, "answer": text}
 
     def save_state(self) -> None:
         """Keeps what this run learnt, for the next one."""

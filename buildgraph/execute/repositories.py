@@ -39,13 +39,14 @@ def is_remote(line: str) -> bool:
 
 @dataclass(slots=True)
 class Repositories:
-    """The repositories of a workspace. Safe to use from several threads."""
+    """The repositories of a workspace. Safe to use from several threads. ``key_files``: the public keys that were asked for."""
 
     manifest: Manifest
     cas: Cas
     records: Records
     folder: Path
     progress: Callable[[str], None]
+    key_files: set[Path] = field(default_factory=set)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -91,6 +92,7 @@ class Repositories:
         """
         location = self.location(line)
         kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
+        self.key_files.update((kept, *([] if is_remote(location) else [Path(location)])))
         if is_remote(location):
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)

@@ -243,6 +243,8 @@ class Walk:
     def complete(self, pool: Pool) -> None:
         """Asks the pool for what is open, and local packages for what the pool lacks, until nothing is added."""
         result = self.result
+        if not result.external and not pool.has_conditions:
+            return
         while True:
             offered = self._offered()
             result.requirements = sorted(text for text in result.external if not _met(Requirement.parse(text), offered))
