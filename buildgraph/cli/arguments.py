@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 _HIDDEN = "\0"
 COMMANDS = {
+    "init": "look at a repository, say what is there, and write the smallest manifest that it needs",
     "build": "bring targets up to date",
     "plan": "show what a build would run, and why",
     "list": "list targets",
@@ -172,7 +173,16 @@ def _keygen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="FILE.rsa", help="where to (default: the user's key)")
 
 
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default="", metavar="DIR", help="the top of the repository (default: here)")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--force", action="store_true", help="write over a manifest that is there")
+    parser.add_argument("--gitignore", action="store_true", help="add what .gitignore lacks")
+    _json(parser)
+
+
 _OPTIONS = {
+    "init": _init,
     "build": _build,
     "plan": _plan,
     "list": _list,

@@ -82,7 +82,7 @@ def _edges(node: Node, need: Need, kind: EdgeKind, local: Locals) -> list[Edge]:
         return []
     if kind == "runtime" and any(package.name == requirement.name for package in node.packages):
         return []
-    found = local.meets(requirement, node.folder, node.id)
+    found = local.meets(requirement, node.folder, node.id, need)
     if not found:
         return [Edge(node.id, requirement.name, kind, need.text, need.path, need.line, external=True)]
     return [Edge(node.id, package.node, kind, need.text, need.path, need.line) for package in found]

@@ -64,11 +64,12 @@ class Locals:
             for package, version in self._providers.get(name, ())
         )
 
-    def meets(self, requirement: Requirement, folder: str, asking_node: str) -> list[LocalPackage]:
+    def meets(self, requirement: Requirement, folder: str, asking_node: str, need: Need | None = None) -> list[LocalPackage]:
         """The local packages that a requirement means, empty where it is external's.
 
         A package of that very name comes before packages that only provide it; of several packages of one name the one nearest
-        upwards from the asking recipe's folder is meant. Raises GraphError where two are equally near.
+        upwards from the asking recipe's folder is meant. Raises GraphError where two are equally near, at the place of the
+        ``need`` if that is given.
         """
         fitting = [
             package
@@ -81,7 +82,7 @@ class Locals:
         same_name: dict[str, dict[str, LocalPackage]] = {}
         for package in found:
             same_name.setdefault(package.name, {})[package.node] = package
-        return [_nearest(list(made.values()), folder, asking_node) for made in same_name.values()]
+        return [_nearest(list(made.values()), folder, asking_node, need) for made in same_name.values()]
 
 
 @dataclass(slots=True)
@@ -166,7 +167,7 @@ class _Walk:
             requirement = Requirement.parse(need.text)
             if requirement.negated:
                 continue
-            found = self._discovered(need.text, asker) or self.local.meets(requirement, folder, self.asking_node)
+            found = self._discovered(need.text, asker) or self.local.meets(requirement, folder, self.asking_node, need)
             if found:
                 for package in found:
                     self._take(package, need)
@@ -178,7 +179,7 @@ class _Walk:
         known = self.result.packages.get(package.name)
         if known is not None:
             if known.node != package.node:
-                raise _ambiguous(package.name, [known, package], self.asking_node)
+                raise _ambiguous([known, package], self.asking_node, cause)
             return
         self.result.packages[package.name] = package
         self.result.causes[package.name] = cause
@@ -221,10 +222,10 @@ class _Walk:
         return len(self.result.packages) > before
 
 
-def _nearest(packages: list[LocalPackage], folder: str, asking_node: str) -> LocalPackage:
+def _nearest(packages: list[LocalPackage], folder: str, asking_node: str, need: Need | None) -> LocalPackage:
     ranked = sorted(packages, key=lambda package: (*_distance(folder, package.folder), package.path))
     if len(ranked) > 1 and _distance(folder, ranked[0].folder) == _distance(folder, ranked[1].folder):
-        raise _ambiguous(ranked[0].name, ranked, asking_node or "the pool")
+        raise _ambiguous(ranked, asking_node or "the pool", need)
     return ranked[0]
 
 
@@ -237,12 +238,13 @@ def _distance(folder: str, other: str) -> tuple[int, int]:
     return len(mine) - common, len(theirs) - common
 
 
-def _ambiguous(name: str, packages: list[LocalPackage], asking: str) -> GraphError:
+def _ambiguous(packages: list[LocalPackage], asking: str, need: Need | None) -> GraphError:
     first, second = packages[0], packages[1]
-    message = f"package `{name}` is made by two recipes that are equally near to {asking}"
+    message = f"package `{first.name}` is made by two recipes that are equally near to {asking}"
+    asked = need is not None and need.path
     return GraphError(
         message,
-        where=Place(first.path, first.line),
-        details=f"the other one: {second.path}:{second.line}",
+        where=Place(need.path, need.line) if need is not None and asked else Place(first.path, first.line),
+        details=f"{f'one: {first.path}:{first.line}, ' if asked else ''}the other one: {second.path}:{second.line}",
         hint="rename one of them, or move the recipe that asks nearer to the one that is meant",
     )

@@ -58,7 +58,7 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     tree = Tree()
     for top in sorted(set(tops)):
         if top not in tree.folders:
-            _walk_folder(root, top, _rules_above(root, top), excluded, tree)
+            _walk_folder(root, top, rules_above(root, top), excluded, tree)
     for path in sorted(set(named)):
         if path in tree.folders or path in tree.files:
             continue
@@ -70,7 +70,8 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     return tree
 
 
-def _rules_above(root: Path, top: str) -> IgnoreRules:
+def rules_above(root: Path, top: str) -> IgnoreRules:
+    """The rules that hold in the folder ``top`` of ``root``, from the folders above it."""
     rules = IgnoreRules.none()
     parts = top.split("/") if top else []
     for depth in range(len(parts)):
