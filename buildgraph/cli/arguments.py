@@ -42,6 +42,7 @@ _UNKNOWN = "unrecognized arguments: "  # as argparse begins this error
 _HIDDEN = "\0"
 EDGE_KINDS = ("build", "runtime", "image")  # as graph.model has them, which --help need not load
 COMMANDS = {
+    "init": "look at a repository, say what is there, and write the smallest manifest that it needs",
     "build": "bring targets up to date",
     "plan": "show what a build would run, and why",
     "list": "list targets",
@@ -280,7 +281,16 @@ def _keygen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="FILE.rsa", help="where to (default: the user's key)")
 
 
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default="", metavar="DIR", help="the top of the repository (default: here)")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--force", action="store_true", help="write over a manifest that is there")
+    parser.add_argument("--gitignore", action="store_true", help="add what .gitignore lacks")
+    _json(parser)
+
+
 _OPTIONS = {
+    "init": _init,
     "build": _build,
     "plan": _plan,
     "list": _list,

@@ -34,6 +34,10 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         return version(options, environment, console)
     if options.command == "keygen":
         return keygen(options, environment)
+    if options.command == "init":
+        from buildgraph.cli.init import init
+
+        return init(options)
     session = Session(settings(options, environment), console)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)

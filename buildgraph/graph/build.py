@@ -131,7 +131,7 @@ def _edges(
     own = kind == "runtime" and any(package.name == requirement.name for package in node.packages)
     if requirement.negated or own:
         return
-    package = local.meets(requirement, node.folder, node.id, limits)
+    package = local.meets(requirement, node.folder, node.id, limits, need)
     if package is None:
         yield Edge(node.id, requirement.name, kind, need.text, need.path, need.line, external=True)
     else:

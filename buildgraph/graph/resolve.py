@@ -78,12 +78,14 @@ class Locals:
             for offer in self._offers.get(name, ())
         )
 
-    def meets(self, requirement: Requirement, folder: str, asking_node: str, limits: Limits = ()) -> LocalPackage | None:
+    def meets(
+        self, requirement: Requirement, folder: str, asking_node: str, limits: Limits = (), need: Need | None = None
+    ) -> LocalPackage | None:
         """The local package that a requirement means, as seen from ``folder``; None where it is external's.
 
         A package of that very name comes before those that only provide it, then the nearest folder counts, then apko's order
         of providers. A node's own packages are never meant, nor those that ``limits`` refuse. Raises GraphError where two
-        packages of the name are equally near.
+        packages of the name are equally near, at the place of the ``need`` if that is given.
         """
         found: LocalPackage | None = None
         for offer in self._candidates(requirement, folder):
@@ -93,7 +95,7 @@ class Locals:
             if found is None:
                 found = package
             elif package.name == found.name and _distance(folder, package.folder) == _distance(folder, found.folder):
-                raise _ambiguous(found.name, [found, package], asking_node or "the pool")
+                raise _ambiguous([found, package], asking_node or "the pool", need)
         return found
 
     def runtime(self, package: LocalPackage) -> Iterable[tuple[Need, LocalPackage | None]]:
@@ -293,7 +295,7 @@ class Walk:
         requirement = Requirement.parse(need.text)
         if not requirement.negated:
             package = self._discovered(need.text, asker) if asker else None
-            self._put(need, package or self.local.meets(requirement, folder, self.node.id, self.limits))
+            self._put(need, package or self.local.meets(requirement, folder, self.node.id, self.limits, need))
 
     def _put(self, need: Need, package: LocalPackage | None) -> None:
         result = self.result
@@ -308,7 +310,7 @@ class Walk:
             result.causes[package.name] = need
             self._open.append(package)
         elif known.node != package.node:
-            raise _ambiguous(package.name, [known, package], self.node.id)
+            raise _ambiguous([known, package], self.node.id, need)
 
     def _discovered(self, text: str, asker: str) -> LocalPackage | None:
         """The local package that met a requirement when the asking package was made: no recipe declares a ``so:``."""
@@ -357,12 +359,13 @@ def _distance(folder: str, other: str) -> tuple[int, int]:
     return len(mine) - common, len(theirs) - common
 
 
-def _ambiguous(name: str, packages: list[LocalPackage], asking: str) -> GraphError:
+def _ambiguous(packages: list[LocalPackage], asking: str, need: Need | None) -> GraphError:
     first, second = packages[0], packages[1]
-    message = f"package `{name}` is made by two recipes that are equally near to {asking}"
+    message = f"package `{first.name}` is made by two recipes that are equally near to {asking}"
+    asked = need is not None and need.path
     return GraphError(
         message,
-        where=Place(first.path, first.line),
-        details=f"the other one: {second.path}:{second.line}",
+        where=Place(need.path, need.line) if need is not None and asked else Place(first.path, first.line),
+        details=f"{f'one: {first.path}:{first.line}, ' if asked else ''}the other one: {second.path}:{second.line}",
         hint="rename one of them, or move the recipe that asks nearer to the one that is meant",
     )

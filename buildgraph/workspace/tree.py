@@ -70,7 +70,7 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     tree = Tree()
     for top in sorted(set(tops)):
         if top not in tree.folders:
-            _walk_folder(root, top, _rules_above(root, top, tree), excluded, tree)
+            _walk_folder(root, top, rules_above(root, top, tree), excluded, tree)
     for path in sorted(set(named)):
         if path in tree.folders or path in tree.files:
             continue
@@ -82,13 +82,15 @@ def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Itera
     return tree
 
 
-def _rules_above(root: Path, top: str, tree: Tree) -> IgnoreRules:
+def rules_above(root: Path, top: str, tree: Tree | None = None) -> IgnoreRules:
+    """The rules that hold in the folder ``top`` of ``root``, from the folders above it; ``tree`` notes their files."""
     rules = IgnoreRules.none()
     parts = top.split("/") if top else []
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
         path = f"{folder}/{FILE_NAME}" if folder else FILE_NAME
-        tree.above[path] = _stat_path(root / path)
+        if tree is not None:
+            tree.above[path] = _stat_path(root / path)
         rules = _with_own_rules(root, folder, rules)
     return rules
 

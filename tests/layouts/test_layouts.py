@@ -93,9 +93,9 @@ def test_an_image_equally_near_to_two_packages_of_the_name(repository: Repositor
     repository.write({**files, "images/all.yaml": apko("hello-server")})
     said = repository.bg("graph", code=6)
     assert said.startswith(
-        "apps/go/melange.yaml:2: package `hello-server` is made by two recipes that are equally near to //images:all"
+        "images/all.yaml:3: package `hello-server` is made by two recipes that are equally near to //images:all"
     )
-    assert "the other one: apps/java/melange.yaml:2" in said
+    assert "one: apps/go/melange.yaml:2, the other one: apps/java/melange.yaml:2" in said
     repository.write({"images/melange.yaml": melange("hello-server")})
     assert repository.edges() == {"image //images:all -> //images:hello-server"}
 
