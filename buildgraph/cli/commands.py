@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Says nothing of an interrupt that came where Python drops exceptions: the session has noted it, and ends at its next step."""
+    """Says nothing of an interrupt that came where Python drops exceptions: the session noted it, and ends at its next step."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
