@@ -153,10 +153,38 @@ def test_each_change_rebuilds_the_right_nodes_and_says_why(example: Workspace) -
     assert built.ran == {"//images:api", "//images:debug", "//images:tools", "//images:worker"}
     assert built.reasons("//images:api") == "tag: api:latest -> api:v2"
 
-    manifest.write_text(before + "source-date-epoch: 1700000000\n")
-    assert len(example.build("//...").ran) == 10
-    manifest.write_text(before + "jobs: 1\n")
-    assert example.build("//...").ran == set()
+
+PACKAGES = {f"//packages:{name}" for name in ("libstock", "shelf-label", "stock-api", "stock-config", "stock-messages")}
+PACKAGES |= {"//worker:stock-worker"}
+IMAGES = {f"//images:{name}" for name in ("api", "debug", "tools", "worker")}
+CONFIG = "//packages:stock-config"
+
+
+MANIFEST_VALUES = (
+    ("salt: x", PACKAGES | IMAGES, "salt: (none) -> x"),
+    ("source-date-epoch: 1700000000", PACKAGES | IMAGES, "source-date-epoch: 315532800 -> 1700000000"),
+    ("network: on", PACKAGES, "network: (none) -> on"),
+    (f"targets: {{{CONFIG}: {{network: on}}}}", {CONFIG}, "network: (none) -> on"),
+    (f"targets: {{{CONFIG}: {{root: true}}}}", {CONFIG}, "root: (none) -> true"),
+    (f"targets: {{{CONFIG}: {{sources: [recipes/worker/tests]}}}}", {CONFIG}, "recipes/worker/tests/test_worker.py is new"),
+    ("targets: {//images:api: {tag: v3}}", {"//images:api"}, "tag: api:latest -> api:v3"),
+    ("jobs: 1", set(), ""),
+    ("memory: 1G", set(), ""),
+    ("out: elsewhere", set(), ""),
+    ("pipelines: [recipes/pipelines]", set(), ""),
+)
+
+
+def test_a_manifest_value_counts_for_whom_it_concerns(example: Workspace) -> None:
+    """What can change a result is in the keys of those nodes, and named; what cannot is in none."""
+    manifest = example.root / "buildgraph.yaml"
+    before = manifest.read_text()
+    for line, expected, reason in MANIFEST_VALUES:
+        manifest.write_text(f"{before}{line}\n")
+        nodes = example.bg("plan", "--json").answer["nodes"]
+        run = {name.split("@")[0]: node["reasons"] for name, node in nodes.items() if node["decision"] == "run"}
+        assert run.keys() == expected, line
+        assert all(reason in reasons for reasons in run.values()), line
 
 
 def test_a_lock_entry_rebuilds_what_reaches_it(example: Workspace) -> None:
