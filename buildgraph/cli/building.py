@@ -221,7 +221,8 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
             if output.path.startswith(f"{LAYOUT}/"):
                 target = scratch / output.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                session.cas.link(output.digest, target)
+                # Not a hard link: that would change the blob's ctime, and with it the stat of the outputs that it is.
+                target.symlink_to(session.cas.path(output.digest).absolute())
         config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
         folders = rootfs.unpack(layers, scratch / "root")
         interactive = sys.stdin.isatty()

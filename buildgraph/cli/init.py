@@ -6,7 +6,7 @@ import argparse
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from buildgraph.cli.commands import show
 from buildgraph.errors import BgError, GraphError, OutputError, TargetError, UsageError
 from buildgraph.graph.build import build_graph, locals_by_architecture
 from buildgraph.graph.model import Node
-from buildgraph.graph.resolve import resolve_world
-from buildgraph.plan.nodes import Described, Nodes, make_nodes
+from buildgraph.graph.resolve import Walk
+from buildgraph.plan.nodes import Describe, Described, Nodes, describe, make_nodes, read_target, wanted_architectures
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.report import views
+from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.evidence import read_evidence
 from buildgraph.workspace.findings import Finding, Reading, findings, readings
 from buildgraph.workspace.ignore import FILE_NAME as GITIGNORE
@@ -91,7 +92,7 @@ def look(root: Path) -> Survey:
     propose_pipelines(proposal, workspace, runs)
     workspace.manifest = proposal.manifest()
     workspace, nodes = _sound(workspace, proposal, tree)
-    known = [Known(described.target, described.recipe) for described in _once(nodes)]
+    known = [Known(found.target, read_target(found.target, workspace, found.node.architectures[0])) for found in _once(nodes)]
     if not known:
         message = f"no melange or apko recipe in {root}"
         details = "\n".join(f"{path}: {why}" for path, why in proposal.exclude.items())
@@ -101,7 +102,7 @@ def look(root: Path) -> Survey:
     if proposal.targets:
         workspace, nodes = _sound(readable_workspace(proposal, tree), proposal, tree)
     left_out = dict(proposal.exclude)
-    left_out |= {str(label): why for label, why in workspace.left_out.items()} | nodes.left_out
+    left_out |= {str(label): why for label, why in workspace.left_out.items()} | dict(nodes.left_out)
     workspace.manifest = proposal.manifest()
     return Survey(
         proposal,
@@ -122,22 +123,30 @@ def _once(nodes: Nodes) -> Iterator[Described]:
 def _sound(workspace: Workspace, proposal: Proposal, tree: Tree) -> tuple[Workspace, Nodes]:
     """The workspace and its nodes, without the recipes that would keep `bg list` and `bg graph` from working."""
     while True:
-        nodes, before = Nodes(), len(proposal.exclude)
-        for label, same_label in workspace.targets.items():
-            for target in same_label:
-                try:
-                    made = make_nodes(replace(workspace, targets={label: (target,)}), to_apk(platform.machine()))
-                except BgError as error:
-                    exclude_culprit(proposal, tree, error, target.recipe.path)
-                    continue
-                nodes.described |= made.described
-                nodes.by_target |= made.by_target
-                nodes.left_out |= made.left_out
+        before = len(proposal.exclude)
+        nodes = make_nodes(workspace, _describe_or_exclude(workspace, proposal, tree), _wanted(workspace))
         if len(proposal.exclude) == before:
             _exclude_ambiguous([described.node for described in nodes.described.values()], proposal, tree)
         if len(proposal.exclude) == before:
             return workspace, nodes
         workspace = readable_workspace(proposal, tree)
+
+
+def _wanted(workspace: Workspace) -> tuple[str, ...]:
+    return wanted_architectures(workspace, to_apk(platform.machine()))
+
+
+def _describe_or_exclude(workspace: Workspace, proposal: Proposal, tree: Tree) -> Describe:
+    """The nodes of a target; of one that cannot be read none, and the proposal leaves it out."""
+
+    def found(target: Target) -> list[Described]:
+        try:
+            return describe(target, workspace, _wanted(workspace))
+        except BgError as error:
+            exclude_culprit(proposal, tree, error, target.recipe.path)
+            return []
+
+    return found
 
 
 def _exclude_ambiguous(nodes: Sequence[Node], proposal: Proposal, tree: Tree) -> None:
@@ -150,9 +159,9 @@ def _exclude_ambiguous(nodes: Sequence[Node], proposal: Proposal, tree: Tree) ->
     for node in nodes:
         try:
             for architecture in node.architectures:
-                resolve_world(node.world, node.folder, node.id, local[architecture], None, lambda _: None)
+                Walk(node, local[architecture])
                 for need in (need for package in node.packages for need in package.depends):
-                    local[architecture].meets(Requirement.parse(need.text), node.folder, node.id, need)
+                    local[architecture].meets(Requirement.parse(need.text), node.folder, node.id, (), need)
         except GraphError as error:
             exclude_culprit(proposal, tree, error, node.path)
 

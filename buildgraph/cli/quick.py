@@ -1,7 +1,7 @@
 """The answer to a build that has nothing to do, from the state file and stat alone.
 
-It is given only if the workspace's files, the manifest, the lock, the tools and every output are, as far as stat can tell, what
-they were when the same command ended well.
+It is given only if the workspace's files, the manifest, the lock, the tools, every output and bg itself are, as far as stat can
+tell, what they were when the same command ended well.
 """
 
 from __future__ import annotations
@@ -23,12 +23,21 @@ MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load t
 def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
     """What was asked, as a key: two commands with the same key have the same answer while nothing changes."""
     said = {name: value for name, value in vars(options).items() if name not in _WITHOUT_EFFECT}
-    around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "CI")]
-    return json.dumps([said, str(here), around], sort_keys=True)
+    around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
+    return json.dumps([program(), said, str(here), around], sort_keys=True)
 
 
 # What changes how a build goes, not what it answers where there is nothing to do.
 _WITHOUT_EFFECT = frozenset({"jobs", "keep_going", "quiet", "directory"})
+
+
+def program() -> list[object]:
+    """Which bg this is: its folder, and the time of its newest file. In a clone it changes without a new version."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - quick
+    files = [f"{package}/../tools/go.mod"]
+    for folder in (package, *(entry.path for entry in os.scandir(package) if entry.is_dir())):
+        files += [entry.path for entry in os.scandir(folder) if entry.name.endswith(".py")]
+    return [package, max(os.stat(file).st_mtime_ns for file in files if os.path.exists(file))]  # noqa: PTH110, PTH116 - quick
 
 
 def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str | None:

@@ -121,7 +121,7 @@ class Session:
         bare = workspaces.bare_workspace(self.manifest, self.state.tree)
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
-        self._signature = digest_text(f"{wanted} {PINNED_MELANGE} {self.manifest}").encode()
+        self._signature = digest_text(f"{quick.program()} {wanted} {PINNED_MELANGE} {self.manifest}").encode()
         kept = parse_lines(lines) if signature == self._signature else {}
         return Readings(bare, wanted, self._digest_if_there, self._learn_digest, kept)
 

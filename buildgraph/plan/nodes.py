@@ -13,7 +13,7 @@ from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.melange import boxed_melange, read_melange
-from buildgraph.recipes.values import Need, NetworkReason, PackageDecl, Source, Written
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, Source, Written
 from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
@@ -92,20 +92,18 @@ def describe(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> l
 
 def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
     recipe_file, label = target.recipe, target.label
-    tree, text = recipe_file.tree, recipe_file.text
-    settings = workspace.manifest.settings(str(label))
     finder = _Pipelines(workspace, posixpath.dirname(recipe_file.path))
     own_text = Entry(
         "recipe",
         posixpath.basename(recipe_file.path),
-        digest_text(yamltext.emit(boxed_melange(tree))),
+        digest_text(yamltext.emit(boxed_melange(recipe_file.tree))),
         "the recipe",
         f"{recipe_file.path}:1",
     )
     made = []
     for arch in wanted:
         finder.found = {}
-        recipe = read_melange(tree, recipe_file.path, text, arch=arch, find_pipeline=finder.find, build_options=settings.options)
+        recipe = _read_package(target, workspace, arch, finder)
         allowed = recipe.target_architectures
         if allowed and "all" not in allowed and arch not in allowed:
             continue
@@ -125,6 +123,21 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> 
             )
         )
     return made
+
+
+def _read_package(target: Target, workspace: Workspace, arch: str, finder: _Pipelines) -> MelangeRecipe:
+    file, options = target.recipe, workspace.manifest.settings(str(target.label)).options
+    return read_melange(file.tree, file.path, file.text, arch=arch, find_pipeline=finder.find, build_options=options)
+
+
+def read_target(target: Target, workspace: Workspace, arch: str) -> MelangeRecipe | ApkoRecipe:
+    """All that a target's recipe says, for one architecture. Raises RecipeError."""
+    file = target.recipe
+    if target.kind == "package":
+        return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)))
+    return read_apko(
+        file.tree, file.path, file.text, load_include=lambda name, including: find_include(workspace, including, name)
+    )
 
 
 def _local(package: PackageDecl, node: str, folder: str) -> LocalPackage:

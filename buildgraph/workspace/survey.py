@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from buildgraph.errors import BgError
-from buildgraph.recipes.pipelines import builtin
+from buildgraph.recipes.builtins import Table
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
@@ -112,14 +112,15 @@ def propose_pipelines(proposal: Proposal, workspace: Workspace, runs: Iterable[R
             folder = run.existing(flag, workspace.tree.folders)
             if folder is not None:
                 needed.setdefault(folder, flag.place)
-    folders = {posixpath.dirname(recipe.path) for recipe in workspace.recipes.values() if recipe.kind == "melange"}
-    usual = {name for folder in folders for name in workspace.pipeline_folders(folder)}
+    places = {posixpath.dirname(recipe.path) for recipe in workspace.recipes.values() if recipe.kind == "melange"}
+    usual = {name for folder in places for name in workspace.pipeline_folders(folder)}
     used: dict[str, str] = {}
     for path, name, line in _uses_of(workspace):
-        local = workspace.find_pipeline(posixpath.dirname(path), name)
+        folders = workspace.pipeline_folders(posixpath.dirname(path))
+        local = next((folder for folder in folders if f"{folder}/{name}.yaml" in workspace.tree.files), "")
         if local:
-            used.setdefault(local[0], f"{path}:{line} uses {name}")
-        elif builtin(name) is None and not any(f"{folder}/{name}.yaml" in workspace.tree.files for folder in needed):
+            used.setdefault(local, f"{path}:{line} uses {name}")
+        elif name not in Table().names() and not any(f"{folder}/{name}.yaml" in workspace.tree.files for folder in needed):
             holder = _holder(name, workspace.tree)
             if holder is not None:
                 needed[holder] = f"{path}:{line} uses {name}"

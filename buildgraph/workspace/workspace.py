@@ -78,6 +78,11 @@ class Workspace:
             folders = ["/".join([*parts[:depth], PIPELINE_FOLDER]) for depth in range(len(parts), -1, -1)]
         return [f"{folder}/{name}.yaml" for folder in folders]
 
+    def pipeline_folders(self, recipe_folder: str) -> list[str]:
+        """Those of the folders with pipelines for a recipe that are there."""
+        places = (posixpath.dirname(path) for path in self.pipeline_places(recipe_folder, "any"))
+        return [folder for folder in places if folder in self.tree.folders]
+
     def yaml_file(self, path: str) -> Source:
         """A YAML file of the workspace. Raises RecipeError where it cannot be read."""
         known = self.recipes.get(path)

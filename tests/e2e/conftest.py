@@ -50,7 +50,7 @@ def built_example(tmp_path_factory: pytest.TempPathFactory, tools_on_path: Path,
 
 @pytest.fixture
 def example(built_example: Workspace, tmp_path: Path) -> Workspace:
-    """A copy of the built example that a test may change: recipes, lock and cache (blobs as hard links)."""
+    """A copy of the built example that a test may change: recipes, lock and cache (what never changes there as hard links)."""
     root = tmp_path / "ws"
     for name in ("recipes", "buildgraph.yaml", "buildgraph.lock", "cache"):
         source = built_example.root / name
@@ -110,7 +110,7 @@ def ordinary(empty: Workspace, seed: Path, toolbox: Toolbox) -> Iterator[Workspa
 
 
 def _copy_or_link(source: str, target: str) -> str:
-    if "/blobs/" in source:
+    if "/cache/blobs/" in source or "/cache/apk/" in source:
         os.link(source, target)
         return target
     return shutil.copy2(source, target)

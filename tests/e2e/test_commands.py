@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,11 +130,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answer(port: int, child: subprocess.Popen[str]) -> dict[str, str]:
+def answer(port: int, child: subprocess.Popen[str]) -> dict[str, Any]:
     for _ in range(100):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
-                found: dict[str, str] = json.loads(reply.read())
+                found: dict[str, Any] = json.loads(reply.read())
                 return found
         except OSError:
             assert child.poll() is None, "the server ended"
@@ -149,7 +150,8 @@ def test_run_serves_and_stops(
     port = free_port()
     command = example.command("run", "//images:api", "-e", f"PORT={port}")
     server = in_background(command, cwd=example.root, env=example.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert answer(port, server)["service"] == "stock-api"
+    found = answer(port, server)
+    assert (found["service"], found["user"]) == ("stock-api", 65532)
     pids = subprocess.run(["pgrep", "-f", "^/usr/bin/stock-api"], capture_output=True, text=True, check=True).stdout.split()
     mine = [pid for pid in pids if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes()]
     assert mine

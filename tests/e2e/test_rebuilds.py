@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import ROOT, Workspace
 
 pytestmark = pytest.mark.e2e
 
@@ -63,6 +66,34 @@ def test_git_history_is_no_input(example: Workspace) -> None:
     git("commit", "--quiet", "-a", "-m", "three")
     git("checkout", "--quiet", "main")
     assert example.build("//...").ran == set()
+
+
+def test_what_nothing_changed_since_is_answered_from_stat_alone(example: Workspace) -> None:
+    """No recipe is read, no database opened, whatever other command ran meanwhile; a change is looked at in earnest, once."""
+
+    def looks(*arguments: str) -> bool:
+        done = example.bg("build", *(arguments or ("//images/...",)), env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert done.code == 0, done.err
+        return "buildgraph.cli.session" in done.err
+
+    assert looks()
+    for arguments in (["list"], ["plan"], ["graph"], ["explain", "//images:api"], ["run", "//images:tools", "--", "a", "1"]):
+        assert not looks(), arguments
+        assert example.bg(*arguments).code == 0
+    assert not looks()
+    assert looks("//images:api"), "another question"
+
+    for change in (
+        lambda: os.utime(example.root / "recipes/images/api.yaml"),
+        lambda: example.write("recipes/packages/new.txt", ""),
+        (example.root / "out/oci/images/api/index.json").unlink,
+        lambda: os.utime(example.root / "buildgraph.lock"),
+        lambda: os.utime(example.root / "buildgraph.yaml"),
+    ):
+        change()
+        time.sleep(0.1)  # what changed this very moment is never trusted
+        assert looks()
+        assert not looks()
 
 
 def test_a_changed_library_rebuilds_what_depends_on_it(example: Workspace) -> None:
@@ -122,10 +153,38 @@ def test_each_change_rebuilds_the_right_nodes_and_says_why(example: Workspace) -
     assert built.ran == {"//images:api", "//images:debug", "//images:tools", "//images:worker"}
     assert built.reasons("//images:api") == "tag: api:latest -> api:v2"
 
-    manifest.write_text(before + "source-date-epoch: 1700000000\n")
-    assert len(example.build("//...").ran) == 10
-    manifest.write_text(before + "jobs: 1\n")
-    assert example.build("//...").ran == set()
+
+PACKAGES = {f"//packages:{name}" for name in ("libstock", "shelf-label", "stock-api", "stock-config", "stock-messages")}
+PACKAGES |= {"//worker:stock-worker"}
+IMAGES = {f"//images:{name}" for name in ("api", "debug", "tools", "worker")}
+CONFIG = "//packages:stock-config"
+
+
+MANIFEST_VALUES: tuple[tuple[str, set[str], str], ...] = (
+    ("salt: x", PACKAGES | IMAGES, "salt: (none) -> x"),
+    ("source-date-epoch: 1700000000", PACKAGES | IMAGES, "source-date-epoch: 315532800 -> 1700000000"),
+    ("network: on", PACKAGES, "network: (none) -> on"),
+    (f"targets: {{{CONFIG}: {{network: on}}}}", {CONFIG}, "network: (none) -> on"),
+    (f"targets: {{{CONFIG}: {{root: true}}}}", {CONFIG}, "root: (none) -> true"),
+    (f"targets: {{{CONFIG}: {{sources: [recipes/worker/tests]}}}}", {CONFIG}, "recipes/worker/tests/test_worker.py is new"),
+    ("targets: {//images:api: {tag: v3}}", {"//images:api"}, "tag: api:latest -> api:v3"),
+    ("jobs: 1", set(), ""),
+    ("memory: 1G", set(), ""),
+    ("out: elsewhere", set(), ""),
+    ("pipelines: [recipes/pipelines]", set(), ""),
+)
+
+
+def test_a_manifest_value_counts_for_whom_it_concerns(example: Workspace) -> None:
+    """What can change a result is in the keys of those nodes, and named; what cannot is in none."""
+    manifest = example.root / "buildgraph.yaml"
+    before = manifest.read_text()
+    for line, expected, reason in MANIFEST_VALUES:
+        manifest.write_text(f"{before}{line}\n")
+        nodes = example.bg("plan", "--json").answer["nodes"]
+        run = {name.split("@")[0]: node["reasons"] for name, node in nodes.items() if node["decision"] == "run"}
+        assert run.keys() == expected, line
+        assert all(reason in reasons for reasons in run.values()), line
 
 
 def test_a_lock_entry_rebuilds_what_reaches_it(example: Workspace) -> None:
@@ -142,12 +201,33 @@ def test_a_lock_entry_rebuilds_what_reaches_it(example: Workspace) -> None:
     assert lock.read_text() == "\n".join(lines) + "\n", "the lock was completed to what it was"
 
 
-def test_a_tool_version_counts(example: Workspace) -> None:
-    """The tools' versions are in every key."""
-    document = example.bg("explain", "--json", "//packages:libstock").answer[0]["key_document"]
-    assert ["tool", "melange"] in [entry[:2] for entry in document]
-    document = example.bg("explain", "--json", "//images:api").answer[0]["key_document"]
-    assert ["tool", "apko"] in [entry[:2] for entry in document]
+def test_a_tool_version_counts(example: Workspace, tmp_path: Path) -> None:
+    """Another apko rebuilds the images alone, another melange the packages and what their content reaches."""
+    before, after = "v1.2.37", "v1.2.38"
+    built = example.build("//...", env=with_another_tool(example, tmp_path / "apko", "apko", before, after))
+    assert built.ran == {"//images:api", "//images:debug", "//images:tools", "//images:worker"}
+    assert built.reasons("//images:api") == f"apko: {before} -> {after}"
+    assert example.build("//...").ran == set()
+
+    env = with_another_tool(example, tmp_path / "melange", "melange", "v0.59.1", "v0.59.2")
+    built = example.build("//packages:stock-config", "//worker:stock-worker", env=env)
+    assert built.ran == {"//packages:stock-config", "//worker:stock-worker"}
+    assert built.reasons("//packages:stock-config") == "melange: v0.59.1 with apko v1.2.37 -> v0.59.2 with apko v1.2.37"
+
+
+def with_another_tool(workspace: Workspace, folder: Path, tool: str, before: str, after: str) -> dict[str, str]:
+    """The environment of a bg that is pinned to another version of a tool and finds that on PATH: the same, renumbered."""
+    shutil.copytree(ROOT / "buildgraph", folder / "buildgraph", ignore=shutil.ignore_patterns("__pycache__"))
+    pins = (ROOT / "tools/go.mod").read_text()
+    line = f"chainguard.dev/{tool} {before}"
+    assert line in pins
+    (folder / "tools").mkdir()
+    (folder / "tools/go.mod").write_text(pins.replace(line, f"chainguard.dev/{tool} {after}"))
+    program = folder / "bin" / tool
+    program.parent.mkdir()
+    program.write_bytes((workspace.tools / tool).read_bytes().replace(before.encode(), after.encode()))
+    program.chmod(0o755)
+    return {"PYTHONPATH": str(folder), "PATH": f"{program.parent}:{workspace.env()['PATH']}"}
 
 
 def test_deleted_outputs_come_back_without_running(example: Workspace) -> None:

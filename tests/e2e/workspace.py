@@ -92,9 +92,13 @@ class Workspace:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def build(self, *arguments: str, env: Mapping[str, str] | None = None, umask: int = 0o022) -> Ran:
-        """``bg build`` with JSON, which must succeed."""
+        """``bg build`` with JSON, which must succeed, and say on the screen why each action runs."""
         done = self.bg("build", "--json", *(arguments or ("//...",)), env=env, umask=umask)
         assert done.code == 0, done.err + done.out
+        for name, node in done.answer["nodes"].items():
+            if node["outcome"] == "ran":
+                assert node["reasons"], f"{name} ran without a reason"
+                assert f"build  {name}  {'; '.join(node['reasons'][:3])}" in done.err, done.err
         return done
 
     def write(self, path: str, content: str) -> Path:

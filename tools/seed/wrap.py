@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +28,7 @@ _HERE = Path(__file__).resolve().parent
 _MAKERS = [_HERE / f"{name}.py" for name in ("layout", "fixups", "elf", "wrap")]
 _MAKERS += [_HERE.parents[1] / "buildgraph" / "apk" / f"{name}.py" for name in ("archive", "index", "pkginfo", "writer")]
 
+_STEP = 24  # packages to a line of progress
 LEVEL = 6
 """gzip level of the data segments: 1 makes them a tenth larger and saves a third of the time."""
 
@@ -169,12 +171,13 @@ def _in_parallel(todo: Mapping[Item, Path], bench: Bench, say: Callable[[str], N
     with pool:
         futures = {pool.submit(wrap, item, bench.debs, place): item for item, place in todo.items()}
         wrapped: dict[Item, Wrapped] = {}
+        start = time.monotonic()
         try:
             for future in as_completed(futures):
                 item = futures[future]
                 wrapped[item] = future.result()
-                size = wrapped[item].entry.size / 1e6
-                say(f"wrap: {len(wrapped)}/{len(futures)} {item.name}-{item.version} ({size:.1f} MB)")
+                if len(wrapped) % _STEP == 0 or len(wrapped) == len(futures):
+                    say(f"wrap: {len(wrapped)}/{len(futures)}, {time.monotonic() - start:.1f} s")
         except BrokenProcessPool as error:
             what = "a process that wraps packages was killed"
             raise RepositoryError(what, hint="is there enough memory? --jobs 1 needs least; what is made stays") from error

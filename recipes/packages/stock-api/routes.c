@@ -3,6 +3,7 @@
 #include "http.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static void add_item(struct text *body, const struct stock_item *item)
 {
@@ -48,7 +49,7 @@ static int about(struct text *body)
 {
 	text_print(body, "{\"service\":\"stock-api\",\"version\":\"%s\",\"libstock\":", STOCK_API_VERSION);
 	text_json(body, stock_version());
-	text_print(body, "}\n");
+	text_print(body, ",\"user\":%u}\n", (unsigned)getuid());
 	return 200;
 }
 
