@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, quick
+from buildgraph.cli import commands, kept, quick
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -33,7 +33,10 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
     wanted = session.wanted(patterns)
     session.complete_lock(wanted, tolerant=True)
-    return make_plan(wanted, session.rebuilder, session.explainer.reasons, session.inputs.network)
+    reasons, network = session.explainer.reasons, session.inputs.network
+    found = make_plan(wanted, session.rebuilder, reasons, network, kept.planned(session))
+    kept.keep_planned(session, found.decisions)
+    return found
 
 
 def build(options: argparse.Namespace, session: Session) -> int:

@@ -50,7 +50,7 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
     try:
         known = state.json("answers")[asked(options, here, environment)]
         stamps, text = known["stamps"], known["answer"]
-        if all(_as_before(folder, names) for folder, names in stamps.items()) and unchanged(root, state.tree()):
+        if as_before(stamps) and unchanged(root, state.tree()):
             return str(text)
     except (KeyError, TypeError, AttributeError):
         return None
@@ -64,6 +64,11 @@ def stamps_of(paths: Iterable[str | Path]) -> dict[str, dict[str, list[int]]]:
         folder, name = os.path.split(path)
         found.setdefault(folder, {})[name] = stamp(path)
     return found
+
+
+def as_before(stamps: Mapping[str, Mapping[str, list[int]]]) -> bool:
+    """Whether files have the stats that ``stamps_of`` saw."""
+    return all(_as_before(folder, names) for folder, names in stamps.items())
 
 
 def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:

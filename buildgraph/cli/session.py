@@ -19,6 +19,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
 from buildgraph.cli import quick
+from buildgraph.cli.kept import Kept, keep, take_over
 from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
 from buildgraph.execute import box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
@@ -38,10 +39,12 @@ from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
+from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 from buildgraph.workspace.manifest import FILE_NAME, Manifest, load_manifest
+from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -71,7 +74,8 @@ class Session:
     walked_at: int = 0
     _lock: Lock | None = None
     _unwinding: bool = False
-    _signature: bytes = b""
+    _changed: list[str] | None = None
+    _open: list[str] | None = None
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
@@ -110,10 +114,45 @@ class Session:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
         before = states.load_state(self.state_file, __version__)
         self.walked_at = states.now()
-        tree = workspaces.walk(self.manifest)
-        kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
-        # Finished builds are known by the tree that they saw: with another tree they say nothing.
-        return states.State(tree, kept, before.answers if tree == before.tree else {}, before.parts)
+        basis = digest_text(f"{quick.program()} {self.manifest}").encode()
+        changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
+        kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        # Answers are known by the tree that they saw: with another tree they say nothing.
+        answers = before.answers if changed == {} or now == before.tree else {}
+        state = states.State(now, kept, answers, before.parts | {"manifest": basis})
+        if changed is not None:
+            self._changed = [path for path in changed if self._digest_in(path, state) != before.digests.get(path)]
+        return state
+
+    def signature(self) -> str:
+        """What every reading depends on besides files."""
+        return self._signature(self.readings.wanted)
+
+    def _signature(self, wanted: tuple[str, ...]) -> str:
+        return digest_text(f"{quick.program()} {wanted} {PINNED_MELANGE} {self.manifest}")
+
+    def basis(self) -> dict[str, str]:
+        """What deep keys depend on besides the workspace's files."""
+        lock = self.workspace.lock_path
+        return {"lock": digest_file(lock) if lock.is_file() else "", "environment": str(self.inputs.environment)}
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """The graph of the last run, if it is that of now."""
+        if self.state.parts:  # with it comes what changed
+            return take_over(self, self._changed)
+        return None
+
+    def around(self) -> list[Path]:
+        """The files outside of the tree whose content or absence is in keys, by this run or those that it builds upon."""
+        before = self.kept.basis.get("around", {}) if self.kept else {}
+        known = {Path(folder, name) for folder, names in before.items() for name in names}
+        return sorted(known | self.workspace.looked_at | self.repositories.key_files)
+
+    def cache_stamps(self) -> list[Path]:
+        """Files and folders of the cache that change whenever it has something more or less."""
+        return [self.records.changed, *self.cas.folders()]
 
     @cached_property
     def readings(self) -> Readings:
@@ -121,24 +160,33 @@ class Session:
         bare = workspaces.bare_workspace(self.manifest, self.state.tree)
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
-        self._signature = digest_text(f"{quick.program()} {wanted} {PINNED_MELANGE} {self.manifest}").encode()
-        kept = parse_lines(lines) if signature == self._signature else {}
-        return Readings(bare, wanted, self._digest_if_there, self._learn_digest, kept)
+        found = Readings(bare, wanted, self._digest_if_there, self._learn_digest)
+        if signature == self._signature(wanted).encode():
+            found.lines.update(parse_lines(lines))
+        return found
 
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace as it lies there."""
+        if self.kept is not None:
+            found = self.kept.restored
+            sources = SourceFinder(self.state.tree, found.recipes.values())
+            return Workspace(self.manifest, self.state.tree, found.recipes, found.targets, sources, found.left_out)
         self.readings.prepare(workspaces.recipe_candidates(self.manifest, self.state.tree))
         return workspaces.load_workspace(self.manifest, self.state.tree, self.readings.recipe_file)
 
     @cached_property
     def nodes(self) -> Nodes:
         """Every node."""
+        if self.kept is not None:
+            return self.kept.restored.nodes
         return make_nodes(self.workspace, self.readings.describe, self.readings.wanted)
 
     @cached_property
     def graph(self) -> Graph:
         """The frozen graph."""
+        if self.kept is not None:
+            return self.kept.restored.graph
         return build_graph(described.node for described in self.nodes.described.values())
 
     @cached_property
@@ -196,7 +244,12 @@ class Session:
     @cached_property
     def rebuilder(self) -> Rebuilder:
         """Keys and look-ups."""
-        return Rebuilder(self.graph, locals_by_architecture(self.graph.nodes.values()), self.pools(), self.inputs.own, self.store)
+        kept = self.kept
+        local = kept.restored.local if kept else locals_by_architecture(self.graph.nodes.values())
+        rebuilder = Rebuilder(self.graph, local, self.pools(), self.inputs.own, self.store)
+        if kept is not None:
+            kept.hand_over(rebuilder, self.basis())
+        return rebuilder
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -213,19 +266,29 @@ class Session:
 
     def pools(self) -> dict[str, Pool]:
         """The lock's pool for each architecture of the graph."""
-        architectures = {arch for node in self.graph.nodes.values() for arch in node.architectures}
+        architectures = self.rebuilder_architectures
         return {arch: Pool(self.lock.entries(arch)) for arch in architectures}
+
+    @cached_property
+    def rebuilder_architectures(self) -> set[str]:
+        """The architectures of all nodes."""
+        if self.kept is not None:
+            return set(self.kept.restored.local)
+        return {arch for node in self.graph.nodes.values() for arch in node.architectures}
 
     def digest(self, path: str) -> Digest:
         """The digest of a workspace file, from the state where stat says that it did not change."""
-        known = self.state.digests.get(path)
+        return self._digest_in(path, self.state)
+
+    def _digest_in(self, path: str, state: states.State) -> Digest:
+        known = state.digests.get(path)
         if known is None:
             try:
                 known = digest_file(self.settings.root / path)
             except OSError as error:
                 message = f"cannot read {path}: {error.strerror}"
                 raise RecipeError(message) from error
-            self.state.digests[path] = known
+            state.digests[path] = known
         return Digest(known)
 
     def _digest_if_there(self, path: str) -> Digest | None:
@@ -260,8 +323,9 @@ class Session:
         Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
         is asked a second time for what was not there the first time. What a scan may find later is never an error here.
         """
-        needed = self.graph.closure(list(wanted))
-        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed)
+        needed, uncovered = self.graph.closure(list(wanted)), self._uncovered()
+        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed and name in uncovered)
+        self._open = sorted((uncovered - needed) | missing.keys())
         if tolerant or self.is_locked():
             absent = self._absent() if tolerant else set()
             missing = {
@@ -278,6 +342,11 @@ class Session:
         unmet = [found for found in self._extend_lock(missing) if not found.may_be_found]
         if unmet and not tolerant:
             raise self._unmet_error(unmet)
+
+    def _uncovered(self) -> set[str]:
+        """The nodes whose worlds the lock is not known to cover."""
+        known = self.kept.uncovered(self.basis()["lock"]) if self.kept else None
+        return set(self.graph.order) if known is None else known
 
     def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
         """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete_lock``."""
@@ -374,7 +443,9 @@ class Session:
             return
         if "readings" in self.__dict__ and self.readings.fresh:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
-            self.state.parts["readings"] = self._signature + b"\n" + lines
+            self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
+        if "rebuilder" in self.__dict__ and (self.kept is None or self.kept.dirty or self.rebuilder.has_more_keys()):
+            keep(self, sorted(self._uncovered()) if self._open is None else self._open)
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
 

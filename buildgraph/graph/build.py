@@ -30,12 +30,14 @@ def build_graph(nodes: Iterable[Node]) -> Graph:
     # A box without the packages of its cycle needs no more than before, so that the order of the groups still holds.
     order = tuple(name for component in components for name in sorted(component))
 
-    def edges() -> tuple[Edge, ...]:
-        found = (edge for name in order for edge in _direct_edges(by_id[name], local, graph.cycle_of(name)))
-        return tuple(dict.fromkeys(found))
-
-    graph = Graph(by_id, order, dependencies, edges, cycles, walks)
+    graph = Graph(by_id, order, dependencies, lambda: edges_of(graph, local), cycles, walks)
     return graph
+
+
+def edges_of(graph: Graph, local: Mapping[str, Locals]) -> tuple[Edge, ...]:
+    """The direct requirements of all nodes."""
+    found = (edge for name in graph.order for edge in _direct_edges(graph.nodes[name], local, graph.cycle_of(name)))
+    return tuple(dict.fromkeys(found))
 
 
 def _walks(node: Node, local: Mapping[str, Locals], cycle: Collection[str] = ()) -> dict[str, Walk]:

@@ -43,7 +43,7 @@ Metadata = Callable[[str], Built | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class Offer:
     """A package that has or provides a name, in a version (None: a provide without one)."""
 
     package: LocalPackage
@@ -54,28 +54,36 @@ class Locals:
     """The local packages of one architecture, found by what they have and provide."""
 
     def __init__(self, packages: Iterable[LocalPackage]) -> None:
-        self.by_node: dict[str, dict[str, LocalPackage]] = {}
-        self._offers: dict[str, list[_Offer]] = {}
-        self._ranked: dict[tuple[str, str], list[_Offer]] = {}
+        self._by_node: dict[str, dict[str, LocalPackage]] = {}
+        self._offers: dict[str, list[Offer]] = {}
+        self._ranked: dict[tuple[str, str], list[Offer]] = {}
         self._runtime: dict[tuple[str, str], list[tuple[Need, LocalPackage | None]]] = {}
         for package in packages:
-            self.by_node.setdefault(package.node, {})[package.name] = package
-            self._offers.setdefault(package.name, []).append(_Offer(package, package.version))
+            self._by_node.setdefault(package.node, {})[package.name] = package
+            self._offers.setdefault(package.name, []).append(Offer(package, package.version))
             for provide in package.provides:
                 name, version = split_provide(provide)
                 if name != package.name:
-                    self._offers.setdefault(name, []).append(_Offer(package, version))
+                    self._offers.setdefault(name, []).append(Offer(package, version))
 
     def names(self) -> list[str]:
         """Every name that a local package has or provides."""
         return list(self._offers)
+
+    def package(self, node: str, name: str) -> LocalPackage | None:
+        """A package of a node."""
+        return self._by_node.get(node, {}).get(name)
+
+    def offers_of(self, name: str) -> Sequence[Offer]:
+        """Who has or provides a name."""
+        return self._offers.get(name, ())
 
     def offers(self, name: str) -> list[str]:
         """Who has or provides a name by what recipes declare, one line each: what ``meets`` can depend on besides the asker."""
         return sorted(
             f"{name} {offer.version} {offer.package.node} {offer.package.name} {offer.package.folder} {offer.package.version}"
             f" {offer.package.priority} {' '.join(offer.package.provides)}"
-            for offer in self._offers.get(name, ())
+            for offer in self.offers_of(name)
         )
 
     def meets(
@@ -109,11 +117,11 @@ class Locals:
             ]
         return known
 
-    def _candidates(self, requirement: Requirement, folder: str) -> list[_Offer]:
+    def _candidates(self, requirement: Requirement, folder: str) -> Sequence[Offer]:
         """All that fit, the best first."""
-        offers = self._offers.get(requirement.name)
-        if offers is None:
-            return _NONE
+        offers = self.offers_of(requirement.name)
+        if not offers:
+            return ()
         key = (requirement.text, folder)
         ranked = self._ranked.get(key)
         if ranked is None:
@@ -124,10 +132,7 @@ class Locals:
         return ranked
 
 
-_NONE: list[_Offer] = []
-
-
-def _preferred(one: _Offer, two: _Offer, name: str, folder: str) -> int:
+def _preferred(one: Offer, two: Offer, name: str, folder: str) -> int:
     """Which of two providers goes first: negative for ``one``.
 
     Among those equally near it is apko's choice (pkg/apk/apk/repo.go, comparePackages): the higher version carried for the
@@ -318,7 +323,7 @@ class Walk:
         if built is None or text not in built.discovered:
             return None
         node, name = built.discovered[text]
-        package = self.local.by_node.get(node, {}).get(name)
+        package = self.local.package(node, name)
         return package if package and node != self.node.id else None
 
     def _offered(self) -> dict[str, list[str | None]]:

@@ -79,6 +79,14 @@ class Inputs:
             return (f"network: on ({settings.place or 'the manifest'})",)
         return () if mode == "off" else tuple(f"{reason.what} ({reason.path}:{reason.line})" for reason in described.network)
 
+    def source_files(self, name: str) -> Iterable[str]:
+        """The files of the workspace that are copied into a node's box."""
+        described = self.described[name]
+        if described.node.kind != "package":
+            return ()
+        settings = self.workspace.manifest.settings(described.node.label)
+        return self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings).files.values()
+
     def _walk(self, name: str) -> _Walk:
         described = self.described[name]
         return (_PackageWalk if described.node.kind == "package" else _ImageWalk)(self, described)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.keys.document import KeyDocument
 from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
 
@@ -36,9 +37,18 @@ class Plan:
 Reasons = Callable[[str, KeyDocument, "KeyDocument | None"], tuple[str, ...]]
 
 
-def make_plan(wanted: Sequence[str], rebuilder: Rebuilder, explain: Reasons, network: Callable[[str], tuple[str, ...]]) -> Plan:
-    """Plans a build of the wanted nodes. ``explain`` gives the reasons from a node, its deep document and its action's."""
-    planner = _Planner(rebuilder, explain, network)
+def make_plan(
+    wanted: Sequence[str],
+    rebuilder: Rebuilder,
+    explain: Reasons,
+    network: Callable[[str], tuple[str, ...]],
+    before: Mapping[str, Decision] | None = None,
+) -> Plan:
+    """Plans a build of the wanted nodes. ``explain`` gives the reasons from a node, its deep document and its action's.
+
+    ``before`` are decisions that were made with the same keys and the same cache, and so hold.
+    """
+    planner = _Planner(rebuilder, explain, network, before or {})
     for name in wanted:
         planner.look_at(name)
     return Plan(tuple(wanted), {name: planner.decisions[name] for name in rebuilder.graph.order if name in planner.decisions})
@@ -47,11 +57,18 @@ def make_plan(wanted: Sequence[str], rebuilder: Rebuilder, explain: Reasons, net
 class _Planner:
     """Goes down from the wanted nodes through what missed, as the scheduler does, and decides on the way back."""
 
-    def __init__(self, rebuilder: Rebuilder, explain: Reasons, network: Callable[[str], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        rebuilder: Rebuilder,
+        explain: Reasons,
+        network: Callable[[str], tuple[str, ...]],
+        before: Mapping[str, Decision],
+    ) -> None:
         self.rebuilder = rebuilder
         self.graph = rebuilder.graph
         self.explain = explain
         self.network = network
+        self.before = before
         self.decisions: dict[str, Decision] = {}
         self.below: dict[str, set[str]] = {}  # what a node that missed waits for
 
@@ -75,17 +92,45 @@ class _Planner:
 
     def _begin(self, name: str) -> Sequence[str]:
         """Looks a node up; gives the nodes to be decided on before it where that fails."""
+        known = self.before.get(name)
+        if known is not None:
+            self.decisions[name] = known
+            # What it would wait for is part of the plan too.
+            return () if known.kind == "hit" else self._undecided(self.graph.dependencies[name])
         hit = self.rebuilder.deep_hit(name)
         if hit is not None:
             self.rebuilder.known[name] = hit
-            self.decisions[name] = Decision("hit", (), (), self.rebuilder.deep(name).key, hit.action)
+            self.decisions[name] = Decision("hit", (), (), self.rebuilder.deep_key(name), hit.action)
             return ()
         self.below[name] = set(self.graph.dependencies[name])
-        return [other for other in self.graph.dependencies[name] if other not in self.decisions]
+        return self._undecided(self.graph.dependencies[name])
+
+    def _undecided(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in self.decisions]
 
     def _action(self, name: str) -> Action | Suspended | Unlocked | None:
         """A node's action, None while something below it is open."""
-        return None if self._open(name) else self.rebuilder.action(name)
+        if self._open(name):
+            return None
+        self._load(self.below[name])
+        action = self.rebuilder.action(name)
+        while isinstance(action, Suspended) and self._load(action.nodes):
+            action = self.rebuilder.action(name)
+        return action
+
+    def _load(self, names: Iterable[str]) -> bool:
+        """Gets the records behind decisions that were taken over; whether there was one to get."""
+        loaded = False
+        for name in names:
+            decision = self.decisions.get(name)
+            if decision is not None and decision.kind in {"hit", "spared"} and name not in self.rebuilder.known:
+                record = self.rebuilder.deep_hit(name) or self.rebuilder.store.record(
+                    parse_digest(decision.action_key) or Digest("")
+                )
+                if record is not None:
+                    self.rebuilder.known[name] = record
+                    loaded = True
+        return loaded
 
     def _open(self, name: str) -> bool:
         decided = (self.decisions.get(other) for other in self.below[name])

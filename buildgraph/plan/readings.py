@@ -204,6 +204,22 @@ def _head_to_json(recipe: RecipeFile) -> list[Any]:
     ]
 
 
+def naming_of(recipe: RecipeFile) -> list[Any]:
+    """What of a recipe decides whether it is a target, and what the target is called."""
+    return _naming(_head_to_json(recipe))
+
+
+def naming_in(line: str) -> list[Any] | None:
+    """The same from a reading; None for one of no recipe. Raises ValueError."""
+    _, _, head = json.loads(line.partition("\t")[0])
+    return None if head is None else _naming(head)
+
+
+def _naming(head: list[Any]) -> list[Any]:
+    kind, name, _, contents, include, others = head
+    return [kind, name and name[:2], contents, include and include[:2], others]
+
+
 def _scalar(node: object) -> list[Any] | None:
     return [node.text, node.plain, node.line, node.column] if isinstance(node, Scalar) else None
 

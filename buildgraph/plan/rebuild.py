@@ -86,6 +86,7 @@ class Rebuilder:
     own: OwnEntries
     store: Store
     known: dict[str, Record] = field(default_factory=dict)
+    kept_keys: dict[str, Digest] = field(default_factory=dict)  # deep keys that need not be worked out
     _declared: dict[str, dict[str, Walk]] = field(default_factory=dict)
     _deep: dict[str, DeepKey] = field(default_factory=dict)
     _noted: dict[str, tuple[Digest, DeepRecord]] = field(default_factory=dict)  # what holds, and under which deep key
@@ -121,11 +122,12 @@ class Rebuilder:
     def use_pools(self, pools: dict[str, Pool]) -> None:
         """Goes on with a lock that has grown; deep keys are computed anew."""
         self.pools = pools
+        self.kept_keys.clear()
         self._deep.clear()
         self._declared.clear()
         self._grown = True
         self._noted = {
-            name: (key, led) for name, (key, led) in self._noted.items() if self.deep(name).key == key and self._still_holds(led)
+            name: (key, led) for name, (key, led) in self._noted.items() if self.deep_key(name) == key and self._still_holds(led)
         }
 
     def deep(self, name: str) -> DeepKey:
@@ -134,7 +136,7 @@ class Rebuilder:
         while pending:
             top = pending[-1]
             below = () if top in self._deep else self.graph.dependencies[top]
-            waiting = [other for other in below if other not in self._deep]
+            waiting = [other for other in below if other not in self._deep and other not in self.kept_keys]
             if waiting:
                 pending += waiting
                 continue
@@ -142,6 +144,18 @@ class Rebuilder:
                 self._deep[top] = self._deep_key(self.graph.nodes[top])
             pending.pop()
         return self._deep[name]
+
+    def deep_key(self, name: str) -> Digest:
+        """A node's deep key alone, which may be known without its document."""
+        return self.kept_keys.get(name) or self.deep(name).key
+
+    def known_keys(self) -> dict[str, Digest]:
+        """The deep keys that are known by now."""
+        return self.kept_keys | {name: deep.key for name, deep in self._deep.items()}
+
+    def has_more_keys(self) -> bool:
+        """Whether some were worked out that were not kept."""
+        return bool(self._deep)
 
     def _deep_key(self, node: Node) -> DeepKey:
         resolutions = _results(self._declared_walks(node.id))
@@ -153,7 +167,7 @@ class Rebuilder:
             entries += [Entry("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
             for name, package in resolution.packages.items():
                 cause = resolution.causes[name]
-                key = self._deep[package.node].key if package.node in declared else "asked for by the pool"
+                key = self.deep_key(package.node) if package.node in declared else "asked for by the pool"
                 entries.append(
                     Entry("local", f"{architecture}/{name}", f"{key} {package.node}", f"needed as {cause.text}", cause.place)
                 )
@@ -162,7 +176,7 @@ class Rebuilder:
 
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""
-        key = self.deep(name).key
+        key = self.deep_key(name)
         led = self.store.deep(key)
         if led is None or not self._still_holds(led):
             return None
@@ -171,7 +185,7 @@ class Rebuilder:
 
     def _still_holds(self, led: DeepRecord) -> bool:
         for name, key in led.nodes.items():
-            if name not in self.graph.nodes or self.deep(name).key != key:
+            if name not in self.graph.nodes or self.deep_key(name) != key:
                 return False
         return all(
             architecture in self.pools and self._answer(architecture, found.requirements, found.names) == found.answer
@@ -227,7 +241,7 @@ class Rebuilder:
         if any(other not in self._noted for other in action.dependencies) or (self._grown and not self._is_current(name, action)):
             return None
         below = [self._noted[other][1] for other in action.dependencies]
-        nodes = {other: self.deep(other).key for other in action.dependencies}
+        nodes = {other: self.deep_key(other) for other in action.dependencies}
         for led in below:
             nodes.update(led.nodes)
         beyond = nodes.keys() - set(self.graph.dependencies[name])

@@ -32,14 +32,23 @@ class RecipeFile:
     and parsed when first asked for: RecipeError where that fails.
     """
 
-    __slots__ = ("_content", "_root", "head", "kind", "path")
+    __slots__ = ("_content", "_head", "_root", "kind", "path")
 
-    def __init__(self, root: Path, path: str, kind: kinds.Kind, head: YamlMapping, content: _Content | None = None) -> None:
+    def __init__(
+        self, root: Path, path: str, kind: kinds.Kind, head: YamlMapping | None = None, content: _Content | None = None
+    ) -> None:
         self.path = path
         self.kind = kind
-        self.head = head
         self._root = root
+        self._head = head
         self._content = content
+
+    @property
+    def head(self) -> YamlMapping:
+        """What naming looks at."""
+        if self._head is None:
+            self._head = head_of(self.tree)
+        return self._head
 
     @property
     def tree(self) -> YamlMapping:

@@ -12,6 +12,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from buildgraph.errors import ManifestError, Place
 from buildgraph.workspace.discovery import RecipeFile, folder_of_name, stem_of
@@ -37,19 +38,41 @@ class SourceFinder:
     """Finds the sources of recipes in one tree."""
 
     def __init__(self, tree: Tree, recipes: Iterable[RecipeFile]) -> None:
-        self._by_folder: dict[str, list[str]] = {}
-        for path in tree.files:
-            if path not in tree.links:
-                self._by_folder.setdefault(posixpath.dirname(path), []).append(path)
-        self._children: dict[str, list[str]] = {}
-        for folder in tree.folders:
-            if folder:
-                self._children.setdefault(posixpath.dirname(folder), []).append(folder)
-        self._recipes = {recipe.path for recipe in recipes}
-        self._melange = [recipe.path for recipe in recipes if recipe.kind == "melange"]
-        self._melange_in = Counter(map(posixpath.dirname, self._melange))
+        self._tree = tree
         self._folders = tree.folders
-        self._files = tree.files.keys() - tree.links
+        self._all_recipes = recipes
+
+    @cached_property
+    def _by_folder(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self._tree.files:
+            if path not in self._tree.links:
+                found.setdefault(path.rpartition("/")[0], []).append(path)
+        return found
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for folder in self._tree.folders:
+            if folder:
+                found.setdefault(folder.rpartition("/")[0], []).append(folder)
+        return found
+
+    @cached_property
+    def _recipes(self) -> set[str]:
+        return {recipe.path for recipe in self._all_recipes}
+
+    @cached_property
+    def _melange(self) -> list[str]:
+        return [recipe.path for recipe in self._all_recipes if recipe.kind == "melange"]
+
+    @cached_property
+    def _melange_in(self) -> Counter[str]:
+        return Counter(path.rpartition("/")[0] for path in self._melange)
+
+    @cached_property
+    def _files(self) -> set[str]:
+        return self._tree.files.keys() - self._tree.links
 
     def sources(self, recipe: RecipeFile, name: str, settings: TargetSettings) -> SourceSet:
         """The sources of a melange recipe. Raises ManifestError for a source that the manifest names and that is not there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildgraph.errors import RecipeError
@@ -40,6 +40,10 @@ class Tree:
     odd: set[str] = field(default_factory=set)
     loose: set[str] = field(default_factory=set)
     above: dict[str, FileStat | None] = field(default_factory=dict)
+
+    def with_files(self, changed: dict[str, FileStat]) -> Tree:
+        """This tree after some of its files changed."""
+        return replace(self, files=self.files | changed) if changed else self
 
     def grouped(self) -> dict[str, dict[str, FileStat]]:
         """The files by folder and name, without those that were named one by one."""
