@@ -43,28 +43,22 @@ class Kept:
             self.stale = set(self.restored.graph.order)
             return
         keys = self.restored.keys
-        self.stale = self._above(self.dirty)
+        self.stale = snapshot.with_dependents(self.restored, self.dirty)
         rebuilder.kept_keys.update((name, key) for name, key in keys.items() if name not in self.stale)
         # What changed in a file may not count: a comment, a test.
         changed = {name for name in self.dirty if rebuilder.deep(name).key != keys.get(name)}
-        self.stale = self._above(changed) | self.dirty
+        self.stale = snapshot.with_dependents(self.restored, changed) | self.dirty
         rebuilder.kept_keys.update((name, key) for name, key in keys.items() if name not in self.stale)
 
-    def _above(self, names: set[str]) -> set[str]:
-        """Some nodes and all that depend on them."""
-        found = set(names)
-        if found:
-            below = self.restored.graph.dependencies
-            for name in self.restored.graph.order:  # what is depended on comes first
-                if not found.isdisjoint(below[name]):
-                    found.add(name)
-        return found
+    def uncovered(self, lock: str, *, tolerant: bool = False) -> set[str] | None:
+        """The nodes whose worlds the lock may not cover; None for all.
 
-    def uncovered(self, lock: str) -> set[str] | None:
-        """The nodes whose worlds the lock may not cover; None for all."""
+        Where ``tolerant``, without those that lack only what no repository had when it was asked.
+        """
         if self.basis.get("lock") != lock:
             return None
-        return self._above(self.dirty) | set(self.basis.get("open", ()))
+        stale = snapshot.with_dependents(self.restored, self.dirty)
+        return stale | set(self.basis.get("open", ())) | (set() if tolerant else set(self.basis.get("lacking", ())))
 
 
 def take_over(session: Session, changed: Iterable[str] | None) -> Kept | None:
@@ -109,17 +103,24 @@ def _dirty(session: Session, restored: Restored, changed: Iterable[str]) -> set[
     return dirty
 
 
-def keep(session: Session, open_nodes: Sequence[str]) -> None:
-    """Puts the graph of a session and the keys that it knows into its state."""
-    workspace, nodes, graph = session.workspace, session.nodes, session.graph
-    basis = {
+def keep(session: Session, open_nodes: Sequence[str], lacking: Sequence[str]) -> None:
+    """Puts the graph of a session and the keys that it knows into its state.
+
+    ``open_nodes`` are those whose worlds the lock may not cover, ``lacking`` those that lack what no repository has.
+    """
+    basis: dict[str, Any] = {
         "signature": session.signature(),
         "around": quick.stamps_of(session.around()),
         "open": list(open_nodes),
+        "lacking": list(lacking),
         **session.basis(),
     }
     parts = session.state.parts
-    parts |= snapshot.take(workspace, nodes, graph, session.rebuilder.known_keys(), session.inputs.source_files)
+    keys, sources = session.rebuilder.known_keys(), session.inputs.source_files
+    if session.kept is None:
+        parts |= snapshot.take(session.workspace, session.nodes, session.graph, keys, sources)
+    else:
+        parts[GRAPH] = snapshot.update(session.kept.restored, keys, session.kept.dirty, sources)
     parts[BASIS] = json.dumps(basis).encode()
 
 

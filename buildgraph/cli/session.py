@@ -323,7 +323,8 @@ class Session:
         Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
         is asked a second time for what was not there the first time. What a scan may find later is never an error here.
         """
-        needed, uncovered = self.graph.closure(list(wanted)), self._uncovered()
+        uncovered = self._uncovered(tolerant=tolerant)
+        needed = self.graph.closure(list(wanted)) if uncovered else set()
         missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed and name in uncovered)
         self._open = sorted((uncovered - needed) | missing.keys())
         if tolerant or self.is_locked():
@@ -343,9 +344,9 @@ class Session:
         if unmet and not tolerant:
             raise self._unmet_error(unmet)
 
-    def _uncovered(self) -> set[str]:
+    def _uncovered(self, *, tolerant: bool = False) -> set[str]:
         """The nodes whose worlds the lock is not known to cover."""
-        known = self.kept.uncovered(self.basis()["lock"]) if self.kept else None
+        known = self.kept.uncovered(self.basis()["lock"], tolerant=tolerant) if self.kept else None
         return set(self.graph.order) if known is None else known
 
     def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
@@ -445,7 +446,10 @@ class Session:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
             self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
         if "rebuilder" in self.__dict__ and (self.kept is None or self.kept.dirty or self.rebuilder.has_more_keys()):
-            keep(self, sorted(self._uncovered()) if self._open is None else self._open)
+            open_nodes, absent = sorted(self._uncovered()) if self._open is None else self._open, self._absent()
+            lacking = {name for name in open_nodes if absent and self.rebuilder.lacks_only(name, absent)}
+            before = set(self.kept.basis.get("lacking", ())) - self.kept.stale if self.kept and absent else set()
+            keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
 

@@ -114,6 +114,8 @@ class Graph:
 
     def closure(self, wanted: list[str]) -> set[str]:
         """The wanted nodes and everything below them."""
+        if len(wanted) >= len(self.nodes):
+            return set(self.nodes)
         seen: set[str] = set()
         pending = list(wanted)
         while pending:

@@ -7,7 +7,7 @@ of their keys. A deep miss with an action hit is early cutoff.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -100,6 +100,11 @@ class Rebuilder:
             if result is not None:
                 found[name] = result
         return found
+
+    def lacks_only(self, name: str, absent: Collection[tuple[str, str]]) -> bool:
+        """Whether a node's declared world lacks something, and nothing but these, given as architecture and requirement."""
+        missing = [(arch, text) for arch, found in _results(self._declared_walks(name)).items() for text in found.reach.missing]
+        return bool(missing) and all(item in absent for item in missing)
 
     def unmet(self, name: str) -> dict[str, Need]:
         """What a node's declared world asks for and neither the lock nor a later scan of built packages can have."""

@@ -25,6 +25,17 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _Value = TypeVar("_Value")
 
 
+def with_dependents(restored: Restored, names: Iterable[str]) -> set[str]:
+    """Some nodes and all that depend on them."""
+    ids: list[str] = restored.data["nodes"]
+    wanted = set(names)
+    found = {number for number, name in enumerate(ids) if name in wanted}
+    for number, below in enumerate(restored.data["below"]) if found else ():  # what is depended on comes first
+        if not found.isdisjoint(below):
+            found.add(number)
+    return {ids[number] for number in found}
+
+
 class Lazy(Mapping[str, _Value], Generic[_Value]):
     """A mapping whose values are made when they are first asked for."""
 
@@ -55,7 +66,7 @@ class Restored:
     """What a snapshot gives: the targets, the nodes, the graph, who provides what, and the deep keys that it knows.
 
     ``users`` are the nodes whose own inputs a file is among; ``recipes`` all recipes, targets or not; ``path_of`` a node's
-    recipe, ``target_of`` the target of a recipe.
+    recipe, ``target_of`` the target of a recipe, ``data`` the first part itself.
     """
 
     recipes: dict[str, RecipeFile]
@@ -68,6 +79,7 @@ class Restored:
     users: Mapping[str, list[str]]
     path_of: Mapping[str, str]
     target_of: Mapping[str, Target]
+    data: dict[str, Any]
 
 
 def take(
@@ -83,8 +95,7 @@ def take(
     ]
     users: dict[str, list[int]] = {}
     for name in graph.order:
-        described = nodes.described[name]
-        for path in {described.node.path, *described.looked_for, *sources(name)}:
+        for path in _files(nodes.described[name], sources):
             users.setdefault(path, []).append(place[name])
     content = {
         "targets": targets,
@@ -99,6 +110,26 @@ def take(
         "keys": [keys.get(name) for name in graph.order],
     }
     return {"graph": _dumps(content).encode("utf-8", "surrogateescape"), "offers": _offers(graph, place)}
+
+
+def update(
+    restored: Restored, keys: Mapping[str, Digest], dirty: Iterable[str], sources: Callable[[str], Iterable[str]]
+) -> bytes:
+    """The first part again, of the same graph with other keys, and other files that count for the ``dirty`` nodes."""
+    data = restored.data
+    place = {name: number for number, name in enumerate(data["nodes"])}
+    users: dict[str, list[int]] = data["users"]
+    for name in dirty:
+        for path in _files(restored.nodes.described[name], sources):
+            known = users.setdefault(path, [])
+            if place[name] not in known:
+                known.append(place[name])
+    data["keys"] = [keys.get(name) for name in data["nodes"]]
+    return _dumps(data).encode("utf-8", "surrogateescape")
+
+
+def _files(described: Described, sources: Callable[[str], Iterable[str]]) -> set[str]:
+    return {described.node.path, *described.looked_for, *sources(described.node.id)}
 
 
 def _offers(graph: Graph, place: Mapping[str, int]) -> bytes:
@@ -133,6 +164,7 @@ def restore(
     """What the parts hold that ``take`` made; raises ValueError, KeyError, TypeError or IndexError for others."""
     data = json.loads(graph_part.decode("utf-8", "surrogateescape"))
     names: list[str] = data["nodes"]
+    place = {name: number for number, name in enumerate(names)}
     targets: dict[Label, tuple[Target, ...]] = {}
     by_path: dict[str, Target] = {}
     left_out: dict[str, str] = {}
@@ -164,14 +196,14 @@ def restore(
     graph = Graph(
         graph_nodes,
         tuple(names),
-        {name: tuple(names[number] for number in below) for name, below in zip(names, data["below"], strict=True)},
+        Lazy(names, lambda name: tuple(names[number] for number in data["below"][place[name]])),
         lambda: edges_of(graph, local),
         tuple(tuple(names[number] for number in cycle) for cycle in data["cycles"]),
     )
     keys = {name: key for name, text in zip(names, data["keys"], strict=True) if (key := parse_digest(text))}
     users = {path: [names[number] for number in numbers] for path, numbers in data["users"].items()}
     reasons = {Label(folder, own_name): why for folder, own_name, why in data["left_out"]}
-    return Restored(recipes, targets, reasons, nodes, graph, local, keys, users, path_of, by_path)
+    return Restored(recipes, targets, reasons, nodes, graph, local, keys, users, path_of, by_path, data)
 
 
 class _Origins(Mapping[tuple[str, str], Label]):
