@@ -241,7 +241,7 @@ def _named_in(recipe: RecipeFile, names: Collection[str]) -> str:
     """The first of some files or folders that a recipe's steps name, empty where they name none."""
     text = "\n".join(_step_texts(recipe.tree, within=False))
     for name in sorted(names):
-        if re.search(rf"(?:^|[\s\"'=(\[,:]|\./){re.escape(name)}(?=[\s\"'/),\];:]|$)", text, re.MULTILINE):
+        if re.search(rf"(?:(?<![\w./-])|(?<![\w.])\./){re.escape(name)}(?![\w.-])", text):
             return name
     return ""
 
