@@ -18,7 +18,7 @@ from tests.e2e.workspace import Workspace
 
 pytestmark = pytest.mark.e2e
 
-COMMANDS = ("build", "plan", "list", "graph", "explain", "lock", "run", "clean", "keygen", "version")
+COMMANDS = ("init", "build", "plan", "list", "graph", "explain", "lock", "run", "clean", "keygen", "version")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
