@@ -185,8 +185,12 @@ def _not_ignored(root: Path, manifest: Manifest) -> list[str]:
         return []
     inner = root.relative_to(top).as_posix().removeprefix(".")
     rules = rules_above(top, f"{inner}/x".lstrip("/"))
-    named = [manifest.out, manifest.cache]
-    return [f"/{name}/" for name in named if not rules.ignores(f"{inner}/{name}".lstrip("/"), is_folder=True)]
+
+    def is_ignored(name: str) -> bool:
+        path = f"{inner}/{name}".lstrip("/")
+        return rules.ignores(path, is_folder=True) or rules.ignores(f"{path}/x", is_folder=False)
+
+    return [f"/{name}/" for name in (manifest.out, manifest.cache) if not is_ignored(name)]
 
 
 def _ignore(path: Path, missing: list[str]) -> None:

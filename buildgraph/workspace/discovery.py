@@ -1,8 +1,8 @@
 """Finding recipes by what they hold, and naming their targets.
 
 A melange recipe's target is ``//its/folder:package-name``, an apko recipe's ``//its/folder:stem``, or the folder's name where the
-stem is ``apko``. No targets are: an apko file that others include, or that asks for no package; a melange recipe among the
-sources of another one. The manifest can name them to have them all the same.
+stem is ``apko``. No targets are: an apko file that others include and that starts nothing by itself, or that asks for no package;
+a melange recipe among the sources of another one. The manifest can name them to have them all the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from buildgraph.workspace.manifest import FILE_NAME
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 16 << 20
+_STARTS = frozenset({"entrypoint", "cmd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,14 @@ def folder_of_name(path: str) -> str:
 
 
 def included_path(recipes_folder: str, including: str, name: str, files: Container[str]) -> str | None:
-    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
+    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or a folder above the including file.
 
     apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
     """
-    for place in (recipes_folder, "", posixpath.dirname(including)):
+    above = [posixpath.dirname(including)]
+    while above[-1]:
+        above.append(posixpath.dirname(above[-1]))
+    for place in (recipes_folder, "", *above):
         path = posixpath.normpath(posixpath.join(place, name))
         if path in files:
             return path
@@ -124,7 +128,10 @@ def included_path(recipes_folder: str, including: str, name: str, files: Contain
 
 
 def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[str, str]:
-    """The apko files that others include, each with one that does. Files that include each other are an error to come."""
+    """The apko files that are there for others to include, each with one that does.
+
+    One with an ``entrypoint`` or a ``cmd`` is an image as well. Files that include each other are an error to come.
+    """
     images = {recipe.path: recipe for recipe in recipes if recipe.kind == "apko"}
     found: dict[str, str] = {}
     for path in images:
@@ -134,7 +141,7 @@ def only_included(recipes: Iterable[RecipeFile], recipes_folder: str) -> dict[st
         if following is None:
             for including, included in pairwise(chain):
                 found.setdefault(included, including)
-    return found
+    return {path: including for path, including in found.items() if _STARTS.isdisjoint(images[path].tree.items)}
 
 
 def _include_of(recipe: RecipeFile, recipes_folder: str, images: Container[str]) -> str | None:

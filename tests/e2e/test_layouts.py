@@ -183,7 +183,7 @@ def test_images_with_configurations(repository: Workspace) -> None:
     manifest(repository, FALLBACK)
     repository.write("packages/db.yaml", package("db", 'echo db >"$OUT/usr/share/db"'))
     repository.write("packages/tool.yaml", package("tool", 'echo tool >"$OUT/usr/share/tool"'))
-    repository.write("images/db/configs/template.apko.yaml", image("wolfi-baselayout, db", more="cmd: serve\n"))
+    repository.write("images/db/configs/template.apko.yaml", image("wolfi-baselayout, db", more="environment: {A: b}\n"))
     template = "include: images/db/configs/template.apko.yaml\ncontents:\n  packages: [{}]\n"
     repository.write("images/db/configs/latest.apko.yaml", template.format(""))
     repository.write("images/db/configs/latest-dev.apko.yaml", template.format("tool"))
