@@ -67,7 +67,8 @@ def init(options: argparse.Namespace) -> int:
         raise UsageError(message)
     survey = look(root)
     manifest = root / FILE_NAME
-    state = _state(options, manifest)
+    there = next((path for folder in (root, *root.parents) if (path := folder / FILE_NAME).exists()), None)
+    state = "shown" if options.dry_run else "kept" if there and not options.force else "written"
     text = survey.proposal.text()
     if state == "written":
         _write(manifest, text)
@@ -79,7 +80,7 @@ def init(options: argparse.Namespace) -> int:
         show([views.to_json(_json(survey, manifest, state, missing, added=added))])
         return 0
     show([f"{root}: {survey.count('package')} packages, {survey.count('image')} images", "", *_found(survey)])
-    show(["", *_manifest_lines(manifest, state, text), *_gitignore_lines(root, missing, added=added)])
+    show(["", *_manifest_lines(manifest, there or manifest, state, text), *_gitignore_lines(root, missing, added=added)])
     return 0
 
 
@@ -175,13 +176,6 @@ def _trouble(nodes: Nodes) -> str:
     return ""
 
 
-def _state(options: argparse.Namespace, manifest: Path) -> str:
-    """What becomes of the manifest: ``written``, ``kept`` or ``shown``."""
-    if options.dry_run:
-        return "shown"
-    return "kept" if manifest.exists() and not options.force else "written"
-
-
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -200,8 +194,12 @@ def _not_ignored(root: Path, manifest: Manifest) -> list[str]:
         return []
     inner = root.relative_to(top).as_posix().removeprefix(".")
     rules = rules_above(top, f"{inner}/x".lstrip("/"))
-    named = [manifest.out, manifest.cache]
-    return [f"/{name}/" for name in named if not rules.ignores(f"{inner}/{name}".lstrip("/"), is_folder=True)]
+
+    def is_ignored(name: str) -> bool:
+        path = f"{inner}/{name}".lstrip("/")
+        return rules.ignores(path, is_folder=True) or rules.ignores(f"{path}/x", is_folder=False)
+
+    return [f"/{name}/" for name in (manifest.out, manifest.cache) if not is_ignored(name)]
 
 
 def _ignore(path: Path, missing: list[str]) -> None:
@@ -223,10 +221,11 @@ def _found(survey: Survey) -> Iterator[str]:
         yield from ("", "This is left for you, and keeps the graph from being made:", "", survey.trouble)
 
 
-def _manifest_lines(manifest: Path, state: str, text: str) -> Iterator[str]:
+def _manifest_lines(manifest: Path, there: Path, state: str, text: str) -> Iterator[str]:
+    """``there`` is the manifest that counts in this folder so far, which may lie further up."""
     yield {
         "written": f"wrote {manifest}:",
-        "kept": f"{manifest} is there and stays as it is; `--force` would write:",
+        "kept": f"{there} is there and stays as it is; with `--force` {manifest} would be:",
         "shown": f"{manifest} would be:",
     }[state]
     yield from (f"    {line}" for line in text.splitlines())

@@ -1,8 +1,8 @@
 """Finding recipes by what they hold, and naming their targets.
 
 A melange recipe's target is ``//its/folder:package-name``, an apko recipe's ``//its/folder:stem``, or the folder's name where the
-stem is ``apko``. No targets are: an apko file that others include, or that asks for no package; a melange recipe among the
-sources of another one. The manifest can name them to have them all the same.
+stem is ``apko``. No targets are: an apko file that others include and that starts nothing by itself, or that asks for no package;
+a melange recipe among the sources of another one. The manifest can name them to have them all the same.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ MAX_BYTES = 16 << 20
 class RecipeFile:
     """A recipe of the workspace: its path relative to it, the tool it is for, and the part of it that says what it is called.
 
-    ``head`` has of the YAML tree what naming looks at: ``package.name``, ``include``, the keys of ``contents``, whether
-    there is something to run. The whole is read
-    and parsed when first asked for: RecipeError where that fails.
+    ``head`` has of the YAML tree what naming looks at: ``package.name``, ``include``, the keys of ``contents``, whether there
+    is something to run. The whole is read and parsed when first asked for: RecipeError where that fails.
     """
 
     __slots__ = ("_content", "_head", "_root", "kind", "path")
@@ -175,11 +174,14 @@ def folder_of_name(path: str) -> str:
 
 
 def include_places(recipes_folder: str, including: str, name: str) -> list[str]:
-    """The paths that an ``include:`` may mean, in order: as seen from the recipes folder, the workspace, the including file.
+    """The paths that an ``include:`` may mean, in order: from the recipes folder, the workspace, the including file upwards.
 
     apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
     """
-    places = (recipes_folder, "", posixpath.dirname(including))
+    above = [posixpath.dirname(including)]
+    while above[-1]:
+        above.append(posixpath.dirname(above[-1]))
+    places = (recipes_folder, "", *above)
     return list(dict.fromkeys(posixpath.normpath(posixpath.join(place, name)) for place in places))
 
 

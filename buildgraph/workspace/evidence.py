@@ -142,7 +142,7 @@ def read_evidence(root: Path, tree: Tree) -> list[Invocation]:
             continue
         text = data.decode("utf-8", "replace")
         if kind == "ci":
-            found += _in_yaml(data, text, path)
+            found += sorted(_in_yaml(data, text, path), key=lambda one: one.line)
         else:
             script = read_script(enumerate(text.splitlines(), 1), "make" if kind == "make" else "shell")
             found += _in_script(script, path, own_folder_first=kind == "make", every_line_alone=kind == "make")

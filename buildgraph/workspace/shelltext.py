@@ -13,7 +13,9 @@ from typing import Literal
 
 Dialect = Literal["make", "shell"]
 
-_LONGEST = 4096  # characters of a value: texts that grow by being put into each other are left open
+# How long a value may get, and how many one line may have replaced: texts that contain each other can grow without end.
+_LONGEST = 2048
+_MOST_REPLACED = 200
 _WORD = re.compile(
     r"""(?:'[^']*'|"(?:\\.|\$\([^()]*(?:\([^()]*\)[^()]*)*\)|[^"\\])*"|\$\{\{.*?\}\}|\{\{.*?\}\}"""
     r"""|\$\$?\((?:[^()]|\([^()]*\))*\)|\$?\$\{[^}]*\}|`[^`]*`|\\.|[^\s'"\\;|&<>()])+|[;|&<>()]+"""
@@ -86,14 +88,16 @@ class _Reader:
         self.variables = variables
         self.loops: dict[str, list[str]] = {}
         self.raw: list[list[Command]] = []
-        self.active: list[bool] = []
+        self.conditions: list[tuple[bool, bool]] = []  # whether this branch holds, and whether one of its kind held before
         self.in_rule = False
+        self.replaced = 0
 
     def take(self, logical: list[tuple[int, str]]) -> None:
         whole = " ".join(part for _, part in logical)
         if self.dialect == "make" and self._condition(whole):
             return
-        if not all(self.active) or not whole.strip() or whole.lstrip().startswith("#"):
+        self.replaced = 0
+        if not all(holds for holds, _ in self.conditions) or not whole.strip() or whole.lstrip().startswith("#"):
             return
         # A tab makes a command in make, but only below a rule.
         found = None if self.in_rule and whole.startswith("\t") else _ASSIGNMENT[self.dialect].fullmatch(whole)
@@ -135,20 +139,17 @@ class _Reader:
         """Follows ifeq, else and endif; whether the line was one of them."""
         stripped = line.split("#", maxsplit=1)[0].strip()
         found = _CONDITION.fullmatch(stripped)
-        if found:
-            if found[1]:
-                was = self.active.pop() if self.active else False
-                self.active.append(not was and self._holds(found[2], found[3]))
-            else:
-                self.active.append(self._holds(found[2], found[3]))
-            return True
-        if stripped == "else" and self.active:
-            self.active[-1] = not self.active[-1]
-            return True
-        if stripped == "endif" and self.active:
-            self.active.pop()
-            return True
-        return False
+        if found and not found[1]:
+            self.conditions.append((self._holds(found[2], found[3]), False))
+        elif (found or stripped == "else") and self.conditions:
+            held, before = self.conditions.pop()
+            done = held or before
+            self.conditions.append((not done and (found is None or self._holds(found[2], found[3])), done))
+        elif stripped == "endif" and self.conditions:
+            self.conditions.pop()
+        else:
+            return False
+        return True
 
     def _holds(self, kind: str, text: str) -> bool:
         if kind in {"ifdef", "ifndef"}:
@@ -166,8 +167,11 @@ class _Reader:
         return re.sub(r"\$\{[^}]*\}", "", " ".join(word.text for word in self.expand([Word(text.strip(), 0)]))).strip()
 
     def script(self) -> Script:
-        lines = [[self.expand(command) for command in commands if command] for commands in self.raw]
-        return Script([commands for commands in lines if any(commands)], self.loops)
+        lines = []
+        for commands in self.raw:
+            self.replaced = 0
+            lines.append([found for command in commands if command and (found := self.expand(command))])
+        return Script([commands for commands in lines if commands], self.loops)
 
     def expand(self, words: Sequence[Word], inside: frozenset[str] = frozenset()) -> list[Word]:
         """Words with their variables replaced; one that is nothing but a variable may become several."""
@@ -184,7 +188,8 @@ class _Reader:
 
     def _value(self, reference: re.Match[str], inside: frozenset[str]) -> list[Word] | None:
         name, default = _name_of(reference), reference[4]
-        if name in inside:
+        self.replaced += 1
+        if name in inside or self.replaced > _MOST_REPLACED:
             return None
         if name in self.variables:
             return self.variables[name]

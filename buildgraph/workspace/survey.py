@@ -18,7 +18,7 @@ from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.evidence import Flag, Invocation, Match
-from buildgraph.workspace.manifest import TargetSettings
+from buildgraph.workspace.manifest import FILE_NAME, TargetSettings
 from buildgraph.workspace.proposal import Proposal
 from buildgraph.workspace.tree import Tree
 from buildgraph.workspace.workspace import Workspace, load_workspace
@@ -96,7 +96,7 @@ def exclude_culprit(proposal: Proposal, tree: Tree, error: BgError, path: str = 
     """Excludes ``path``, or the file that an error points to; false where it is no file of the tree, or excluded already."""
     where = error.where
     path = path or (where.path if where else "")
-    if path not in tree.files or path in proposal.exclude:
+    if path not in tree.files or path == FILE_NAME or path in proposal.exclude:
         return False
     place = "" if where is None else f"line {where.line}: " if where.path == path else f"{where}: "
     more = f", {error.details}" if error.details and "\n" not in error.details else ""
@@ -242,7 +242,7 @@ def _named_in(recipe: RecipeFile, names: Collection[str]) -> str:
     """The first of some files or folders that a recipe's steps name, empty where they name none."""
     text = "\n".join(_step_texts(recipe.tree, within=False))
     for name in sorted(names):
-        if re.search(rf"(?:^|[\s\"'=(\[,:]|\./){re.escape(name)}(?=[\s\"'/),\];:]|$)", text, re.MULTILINE):
+        if re.search(rf"(?:(?<![\w./-])|(?<![\w.])\./){re.escape(name)}(?![\w.-])", text):
             return name
     return ""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildgraph.errors import TargetError
+from buildgraph.errors import ManifestError, Place, TargetError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import Source, Written
 from buildgraph.workspace import discovery, tree
@@ -167,12 +167,16 @@ def bare_workspace(manifest: Manifest, found: tree.Tree) -> Workspace:
 
 
 def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | None = None) -> Workspace:
-    """The workspace of a tree; ``read`` reads the recipe in a file. Raises RecipeError, GraphError."""
+    """The workspace of a tree; ``read`` reads the recipe in a file.
+
+    Raises RecipeError, GraphError, ManifestError for settings of a target that is not there.
+    """
     reader = read or (lambda path: discovery.read_recipe(manifest.root, path))
     recipes = discovery.find_recipes(recipe_candidates(manifest, found), reader)
     sources = SourceFinder(found, recipes)
     left_out = _left_out(recipes, manifest, sources)
     targets = discovery.name_targets((recipe for recipe in recipes if recipe.path not in left_out), manifest.recipes)
+    _check_settings(manifest, targets)
     return Workspace(
         manifest,
         found,
@@ -182,6 +186,15 @@ def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | 
         left_out={label: why for label, why in left_out.values() if label and why},
         looked_at={manifest.root / name for name in outer_pipelines(manifest) if name not in found.folders},
     )
+
+
+def _check_settings(manifest: Manifest, targets: Iterable[Label]) -> None:
+    known = {str(label) for label in targets}
+    for label, settings in manifest.targets.items():
+        if label not in known:
+            file, _, line = settings.place.rpartition(":")
+            message = f"`targets:` has settings for `{label}`, and there is no such target"
+            raise ManifestError(message, where=Place(file, int(line or 0)), hint=did_you_mean(label, known))
 
 
 def _left_out(recipes: list[RecipeFile], manifest: Manifest, sources: SourceFinder) -> dict[str, tuple[Label | None, str]]:

@@ -20,6 +20,7 @@ from tests.e2e.workspace import Workspace
 pytestmark = pytest.mark.e2e
 
 COMMANDS = (
+    "init",
     "build",
     "plan",
     "list",

@@ -141,12 +141,49 @@ def test_packages_beside_containers(repository: Workspace) -> None:
     assert "etc/apk/keys/wolfi-signing.rsa.pub" in found
 
 
+def test_what_init_writes_builds(repository: Workspace, seed: Path) -> None:
+    """From a script's flags to an image: repositories, a key file, a source folder, a folder of pipelines, an option."""
+    (repository.root / "buildgraph.yaml").unlink()
+    repository.write("keys/wolfi-signing.rsa.pub", (seed / "wolfi-signing.rsa.pub").read_text())
+    repository.write(
+        "scripts/build.sh",
+        f"""#!/bin/sh
+cd "$(dirname "$0")/.."
+for name in api tool; do
+  melange build "recipes/$name.yaml" --source-dir "src/$name" --pipeline-dir ci/steps --build-option loud \\
+    -r {WOLFI} -k keys/wolfi-signing.rsa.pub -r "$PWD/packages" --signing-key melange.rsa -k melange.rsa.pub
+done
+apko build recipes/web.yaml web:latest web.tar -r ./packages -r {WOLFI} -k keys/wolfi-signing.rsa.pub
+""",
+    )
+    loud = "options: {loud: {vars: {word: LOUD}}}\nvars: {word: quiet}\n"
+    repository.write("recipes/api.yaml", package("api", 'cat main >"$OUT/usr/share/api"') + "  - uses: ours/stamp\n" + loud)
+    repository.write("recipes/tool.yaml", package("tool", 'cat main /usr/share/api >"$OUT/usr/share/tool"', needs=("api",)))
+    repository.write("recipes/web.yaml", "contents: {packages: [tool, api, wolfi-baselayout]}\narchs: [x86_64]\n")
+    repository.write("src/api/main", "api\n")
+    repository.write("src/tool/main", "tool\n")
+    stamp = 'pipeline:\n  - runs: echo stamped >>"${{targets.destdir}}/usr/share/api"\n'
+    repository.write("ci/steps/ours/stamp.yaml", stamp)
+    assert repository.bg("init").code == 0
+    text = (repository.root / "buildgraph.yaml").read_text()
+    assert "options: [loud]" in text
+    manifest(repository, f"mirrors: {{{WOLFI}: {seed}}}\n")
+
+    assert repository.build().ran == {"//recipes:api", "//recipes:tool", "//recipes:web"}
+    found = files_of(repository, "//recipes:web")
+    assert found["usr/share/tool"] == "tool\napi\nstamped\n"
+    assert found["etc/apk/repositories"] == f"{WOLFI}\n"
+    assert [name for name in found if name.startswith("etc/apk/keys/")] == ["etc/apk/keys/wolfi-signing.rsa.pub"]
+    assert repository.bg("init").code == 0
+    assert repository.build().ran == set()
+
+
 def test_images_with_configurations(repository: Workspace) -> None:
     """Variants in ``configs/`` that share a template."""
     manifest(repository, FALLBACK)
     repository.write("packages/db.yaml", package("db", 'echo db >"$OUT/usr/share/db"'))
     repository.write("packages/tool.yaml", package("tool", 'echo tool >"$OUT/usr/share/tool"'))
-    repository.write("images/db/configs/template.apko.yaml", image("wolfi-baselayout, db", more="cmd: serve\n"))
+    repository.write("images/db/configs/template.apko.yaml", image("wolfi-baselayout, db", more="environment: {A: b}\n"))
     template = "include: images/db/configs/template.apko.yaml\ncontents:\n  packages: [{}]\n"
     repository.write("images/db/configs/latest.apko.yaml", template.format(""))
     repository.write("images/db/configs/latest-dev.apko.yaml", template.format("tool"))

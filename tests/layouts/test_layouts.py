@@ -157,6 +157,8 @@ def test_images_with_configurations(repository: Repository) -> None:
     assert "hint: an entry `//images:base: {}` below `targets:`" in said
     repository.write({"buildgraph.yaml": "targets:\n  //images:base: {}\n"})
     assert repository.targets("//images:all") == ["image //images:base"]
+    repository.write({"buildgraph.yaml": "", "images/base.apko.yaml": apko("wolfi-baselayout", more="cmd: /bin/sh\n")})
+    assert repository.targets("//images:all") == ["image //images:base"], "what starts something is an image as well"
 
 
 def test_pipelines_beside_the_recipes_folder(repository: Repository) -> None:
@@ -171,6 +173,18 @@ def test_pipelines_beside_the_recipes_folder(repository: Repository) -> None:
     })  # fmt: skip
     assert repository.edges() == {"build //:api -> //:tool"}
     assert repository.external() == {"make"}
+
+
+def test_includes_are_looked_for_above(repository: Repository) -> None:
+    """apko runs in the folder that the path is relative to, which is one above the including file."""
+    repository.write({
+        "deploy/images/base.yaml": apko("wolfi-baselayout"),
+        "deploy/images/web/apko.yaml": "include: images/base.yaml\ncontents:\n  packages: [web]\n",
+        "deploy/images/api/apko.yaml": "include: ../base.yaml\ncontents:\n  packages: [web]\n",
+        "deploy/web.yaml": melange("web"),
+    })  # fmt: skip
+    assert repository.targets("//deploy/images/...") == ["image //deploy/images/api:api", "image //deploy/images/web:web"]
+    assert repository.external() == {"wolfi-baselayout"}
 
 
 def test_files_that_include_each_other_are_told(repository: Repository) -> None:

@@ -78,3 +78,12 @@ def test_two_recipes_of_one_label(shop: Repository) -> None:
     said = shop.bg("list", code=6)
     assert said.startswith("recipes/packages/server.yaml:2: the package `server` is defined twice in this folder")
     assert "the other one: recipes/packages/other.yaml:2" in said
+
+
+def test_settings_of_a_target_that_is_not_there(shop: Repository) -> None:
+    """A label that is misspelt in the manifest would do nothing in silence."""
+    manifest = "recipes: recipes\ntargets:\n  //packages:sever:\n    network: on\n"
+    shop.write({"buildgraph.yaml": manifest})
+    said = shop.bg("list", code=4)
+    assert said.startswith("buildgraph.yaml:4: `targets:` has settings for `//packages:sever`, and there is no such target")
+    assert "hint: did you mean `//packages:server`" in said
