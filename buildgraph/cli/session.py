@@ -17,9 +17,9 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
 from buildgraph.errors import LockError, RecipeError, ToolError
-from buildgraph.execute import box, locking, process
+from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
-from buildgraph.execute.tools import Toolbox, find_tools
+from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
@@ -29,6 +29,7 @@ from buildgraph.plan.nodes import Nodes, make_nodes
 from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
+from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.values import MelangeRecipe, Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
@@ -111,7 +112,15 @@ class Session:
     @cached_property
     def nodes(self) -> Nodes:
         """Every node."""
-        return make_nodes(self.workspace, to_apk(platform.machine()))
+        return make_nodes(self.workspace, to_apk(platform.machine()), self.builtins)
+
+    @cached_property
+    def builtins(self) -> Builtins:
+        """The pipelines that melange carries; the tools are looked for only where their version is not a known one."""
+        version = pinned_versions(tools_folder())["melange"]
+        if self.manifest.tools == "pinned" and is_known(version):
+            return Table(version)
+        return asking.builtins_of(self.tools, self.settings.user_cache / "pipelines")
 
     @cached_property
     def graph(self) -> Graph:
@@ -162,6 +171,7 @@ class Session:
             self.settings.user_cache,
             self.console.say,
             offline=self.settings.offline,
+            any_version=self.manifest.tools == "path",
         )
 
     @cached_property

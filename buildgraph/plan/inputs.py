@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.plan.explain import EXECUTABLE
-from buildgraph.plan.materials import Materials, SourceFile
+from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
@@ -123,6 +123,12 @@ class _Walk:
         found_sources = self.inputs.workspace.sources.sources(recipe_file, self.described.target.label.name, self.settings)
         for path, origin in sorted(found_sources.files.items()):
             self.source("source", f"src/{path}", origin, found_sources.why)
+        if self.settings.vars_file:
+            variables = yamltext.emit(self.inputs.workspace.yaml_file(self.settings.vars_file).tree)
+            self.text("setting", VARS_FILE, variables, "variables of the recipe", f"{self.settings.vars_file}:1")
+        for position, env_file in enumerate(self.settings.env_files):
+            content = self.inputs.workspace.text_file(env_file)
+            self.text("setting", f"{ENV_FILES}{position}.env", content, "environment of the recipe's steps", f"{env_file}:1")
         for option in self.settings.options:
             self.add("setting", f"option {option}", "on", "a build option of the manifest", self.settings.place)
         if self.settings.root:

@@ -10,6 +10,7 @@ from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
+from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
 from buildgraph.workspace.discovery import Target
@@ -47,12 +48,15 @@ class Nodes:
         return found
 
 
-def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
-    """The nodes of a workspace. Raises RecipeError for a recipe that cannot be understood."""
+def make_nodes(workspace: Workspace, default_architecture: str, builtins: Builtins) -> Nodes:
+    """The nodes of a workspace; ``builtins`` are melange's pipelines. Raises RecipeError for a recipe that it would refuse."""
     nodes = Nodes()
     wanted = tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default_architecture,)
     for target in (target for same_label in workspace.targets.values() for target in same_label):
-        made = _package_nodes(target, workspace, wanted) if target.kind == "package" else _image_node(target, workspace, wanted)
+        if target.kind == "package":
+            made = _package_nodes(target, workspace, wanted, builtins)
+        else:
+            made = _image_node(target, workspace, wanted)
         for described in made:
             nodes.described[described.node.id] = described
             nodes.by_target.setdefault(target.recipe.path, []).append(described.node.id)
@@ -63,10 +67,11 @@ def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
     return nodes
 
 
-def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...], builtins: Builtins) -> list[Described]:
     recipe_file, label = target.recipe, target.label
     folder = posixpath.dirname(recipe_file.path)
     settings = workspace.manifest.settings(str(label))
+    vars_file = workspace.yaml_file(settings.vars_file) if settings.vars_file else None
     made = []
     for arch in wanted:
         pipelines: dict[str, Source] = {}
@@ -78,10 +83,16 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
             return local[1] if local else None
 
         recipe = read_melange(
-            recipe_file.tree, recipe_file.path, recipe_file.text, arch=arch, find_pipeline=find, build_options=settings.options
+            recipe_file.tree,
+            recipe_file.path,
+            recipe_file.text,
+            arch=arch,
+            find_pipeline=find,
+            build_options=settings.options,
+            vars_file=vars_file,
+            builtins=builtins,
         )
-        allowed = recipe.target_architectures
-        if allowed and "all" not in allowed and arch not in allowed:
+        if recipe.target_architectures and arch not in recipe.target_architectures:
             continue
         identity = f"{label}@{arch}"
         packages = tuple(
@@ -99,7 +110,9 @@ def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]
             if package.made
         )
         node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, recipe.environment)
-        made.append(Described(node, target, recipe, pipelines))
+        # Tests may use others, which the box of a build does without.
+        used = {use.name for use in recipe.uses if use.file}
+        made.append(Described(node, target, recipe, {name: pipelines[name] for name in pipelines if name in used}))
     return made
 
 

@@ -20,9 +20,9 @@ _NO = frozenset({"n", "N", "no", "No", "NO", "off", "Off", "OFF"})
 _WHOLE = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _BASES = (16, 2, 8, 10)
 _FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_DURATION = re.compile(r"([-+]?)((?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|0)")  # noqa: RUF001 - Go takes both
-_DURATION_PART = re.compile(r"([0-9.]+)([a-zµμ]+)")  # noqa: RUF001 - likewise
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}  # noqa: RUF001
+_DURATION = re.compile(r"([-+]?)((?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|0)")
+_DURATION_PART = re.compile(r"([0-9.]+)([a-zµμ]+)")
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def whole_number(node: Scalar) -> int | None:
@@ -66,7 +66,7 @@ def is_bool(node: Scalar) -> bool:
 def is_duration(node: Scalar) -> bool:
     """Whether a field of Go's type ``time.Duration`` takes it; an unquoted ``0`` is a number, which it does not take."""
     match = _DURATION.fullmatch(node.text)
-    if match is None or node.plain and whole_number(node) is not None:
+    if match is None or (node.plain and whole_number(node) is not None):
         return False
     return sum(float(amount) * _NANOSECONDS[unit] for amount, unit in _DURATION_PART.findall(match[2])) <= MAX_INT
 

@@ -161,7 +161,9 @@ _CONTENTS = Struct(
         "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
     },
 )
-_PATH = Struct("a path", {**texts("path", "type", "source"), "uid": UINT32, "gid": UINT32, "permissions": UINT32, "recursive": BOOL})
+_PATH = Struct(
+    "a path", {**texts("path", "type", "source"), "uid": UINT32, "gid": UINT32, "permissions": UINT32, "recursive": BOOL}
+)
 IMAGE = Struct(
     "an apko recipe",
     {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.recipes import yamltext
@@ -27,6 +27,7 @@ class Workspace:
     recipes: dict[str, RecipeFile]
     targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
+    _sources: dict[str, Source] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -63,12 +64,21 @@ class Workspace:
         return None
 
     def yaml_file(self, path: str) -> Source:
-        """A YAML file of the workspace. Raises RecipeError where it cannot be read."""
+        """A YAML file of the workspace, the same one each time. Raises RecipeError where it cannot be read."""
+        if path not in self._sources:
+            self._sources[path] = self._read(path)
+        return self._sources[path]
+
+    def _read(self, path: str) -> Source:
         known = self.recipes.get(path)
         if known is not None:
             return Source(path, known.tree, known.text)
         data = discovery.read_bytes(self.root, path)
         return Source(path, yamltext.parse(data, path), yamltext.decode(data, path))
+
+    def text_file(self, path: str) -> str:
+        """A file of the workspace as text, with surrogates for what is not UTF-8. Raises RecipeError where it cannot be read."""
+        return discovery.read_bytes(self.root, path).decode("utf-8", "surrogateescape")
 
 
 def tops(manifest: Manifest) -> list[str]:
@@ -87,7 +97,7 @@ def excluded(manifest: Manifest) -> frozenset[str]:
 
 def walk(manifest: Manifest) -> tree.Tree:
     """The tree of a workspace."""
-    named = [source for settings in manifest.targets.values() for source in settings.sources or ()]
+    named = [path for settings in manifest.targets.values() for path in settings.files()]
     return tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
 
 
