@@ -18,6 +18,7 @@ from buildgraph.graph.model import Node
 from buildgraph.graph.resolve import Walk
 from buildgraph.plan.nodes import Describe, Described, Nodes, describe, make_nodes, read_target, wanted_architectures
 from buildgraph.recipes.architecture import to_apk
+from buildgraph.recipes.builtins import Table
 from buildgraph.report import views
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.evidence import read_evidence
@@ -93,7 +94,9 @@ def look(root: Path) -> Survey:
     propose_pipelines(proposal, workspace, runs)
     workspace.manifest = proposal.manifest()
     workspace, nodes = _sound(workspace, proposal, tree)
-    known = [Known(found.target, read_target(found.target, workspace, found.node.architectures[0])) for found in _once(nodes)]
+    known = [
+        Known(found.target, read_target(found.target, workspace, found.node.architectures[0], Table())) for found in _once(nodes)
+    ]
     if not known:
         message = f"no melange or apko recipe in {root}"
         details = "\n".join(f"{path}: {why}" for path, why in proposal.exclude.items())
@@ -142,7 +145,7 @@ def _describe_or_exclude(workspace: Workspace, proposal: Proposal, tree: Tree) -
 
     def found(target: Target) -> list[Described]:
         try:
-            return describe(target, workspace, _wanted(workspace))
+            return describe(target, workspace, _wanted(workspace), Table())
         except BgError as error:
             exclude_culprit(proposal, tree, error, target.recipe.path)
             return []

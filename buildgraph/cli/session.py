@@ -21,9 +21,9 @@ from buildgraph.cache.records import Records
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, keep, take_over
 from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
-from buildgraph.execute import box, locking, process
+from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
-from buildgraph.execute.tools import Toolbox, find_tools
+from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
@@ -34,7 +34,7 @@ from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
-from buildgraph.recipes.builtins import PINNED_MELANGE
+from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
@@ -130,7 +130,7 @@ class Session:
         return self._signature(self.readings.wanted)
 
     def _signature(self, wanted: tuple[str, ...]) -> str:
-        return digest_text(f"{quick.program()} {wanted} {PINNED_MELANGE} {self.manifest}")
+        return digest_text(f"{quick.program()} {wanted} {self.builtins.version} {self.manifest}")
 
     def basis(self) -> dict[str, str]:
         """What deep keys depend on besides the workspace's files."""
@@ -160,7 +160,7 @@ class Session:
         bare = workspaces.bare_workspace(self.manifest, self.state.tree)
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
-        found = Readings(bare, wanted, self._digest_if_there, self._learn_digest)
+        found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
         if signature == self._signature(wanted).encode():
             found.lines.update(parse_lines(lines))
         return found
@@ -181,6 +181,14 @@ class Session:
         if self.kept is not None:
             return self.kept.restored.nodes
         return make_nodes(self.workspace, self.readings.describe, self.readings.wanted)
+
+    @cached_property
+    def builtins(self) -> Builtins:
+        """The pipelines that melange carries; the tools are looked for only where their version is not a known one."""
+        version = pinned_versions(tools_folder())["melange"]
+        if self.manifest.tools == "pinned" and is_known(version):
+            return Table(version)
+        return asking.builtins_of(self.tools, self.settings.user_cache / "pipelines")
 
     @cached_property
     def graph(self) -> Graph:
@@ -233,6 +241,7 @@ class Session:
             self.settings.user_cache,
             self.console.say,
             offline=self.settings.offline,
+            any_version=self.manifest.tools == "path",
         )
 
     @cached_property

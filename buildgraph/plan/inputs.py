@@ -10,7 +10,7 @@ from buildgraph.errors import RecipeError
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.plan.explain import EXECUTABLE
-from buildgraph.plan.materials import Materials, SourceFile
+from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
@@ -156,6 +156,10 @@ class _PackageWalk(_Walk):
         )
         for path, origin in sorted(found.files.items()):
             self.source(f"src/{path}", origin, found.why)
+        if self.settings.vars_file:
+            self.text_entry(VARS_FILE, "variables of the recipe", self.settings.vars_file)
+        for position, env_file in enumerate(self.settings.env_files):
+            self.text_entry(f"{ENV_FILES}{position}.env", "environment of the recipe's steps", env_file)
         for option in self.settings.options:
             self.add("setting", f"option {option}", "on", "a build option of the manifest", self.settings.place)
         if self.settings.root:
@@ -163,6 +167,18 @@ class _PackageWalk(_Walk):
         network = self.inputs.network(self.described.node.id)
         if network:
             self.add("setting", "network", "on", "; ".join(network))
+
+    def text_entry(self, path: str, why: str, origin: str) -> None:
+        self.add("setting", path, digest_text(self.setting_files()[path]), why, f"{origin}:1")
+
+    def setting_files(self) -> dict[str, str]:
+        """The texts of the files with variables and with the environment, by their paths in the box."""
+        workspace, found = self.inputs.workspace, {}
+        if self.settings.vars_file:
+            found[VARS_FILE] = yamltext.emit(workspace.yaml_file(self.settings.vars_file).tree)
+        for position, env_file in enumerate(self.settings.env_files):
+            found[f"{ENV_FILES}{position}.env"] = workspace.text_file(env_file)
+        return found
 
     def source(self, path: str, origin: str, why: str) -> None:
         """A file copied into the box; of its mode only whether its owner may execute it counts, as git has it."""
@@ -176,7 +192,8 @@ class _PackageWalk(_Walk):
             f"pipelines/{name}.yaml": yamltext.emit(self.inputs.workspace.yaml_file(path).tree)
             for name, path in self.described.pipelines
         }
-        return {self.recipe: yamltext.emit(boxed_melange(self.described.target.recipe.tree)), **pipelines}
+        own = yamltext.emit(boxed_melange(self.described.target.recipe.tree))
+        return {self.recipe: own, **pipelines, **self.setting_files()}
 
     def materials(self, entries: Iterable[Entry]) -> Materials:
         return replace(

@@ -12,6 +12,7 @@ from buildgraph.keys.digest import digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
+from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, Source, Written
 from buildgraph.workspace.discovery import Target, include_places
@@ -85,12 +86,14 @@ def make_nodes(workspace: Workspace, describe: Describe, wanted: tuple[str, ...]
     return Nodes(described, by_target, left_out, origins)
 
 
-def describe(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
-    """The nodes of a target, from its recipe. Raises RecipeError for one that cannot be understood."""
-    return _packages(target, workspace, wanted) if target.kind == "package" else _image(target, workspace, wanted)
+def describe(target: Target, workspace: Workspace, wanted: tuple[str, ...], builtins: Builtins) -> list[Described]:
+    """The nodes of a target, from its recipe; ``builtins`` are melange's. Raises RecipeError for what it would refuse."""
+    if target.kind == "package":
+        return _packages(target, workspace, wanted, builtins)
+    return _image(target, workspace, wanted)
 
 
-def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], builtins: Builtins) -> list[Described]:
     recipe_file, label = target.recipe, target.label
     finder = _Pipelines(workspace, posixpath.dirname(recipe_file.path))
     own_text = Entry(
@@ -100,16 +103,20 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> 
         "the recipe",
         f"{recipe_file.path}:1",
     )
+    settings = workspace.manifest.settings(str(label))
+    setting_files = [path for path in (settings.vars_file, *settings.env_files) if path]
     made = []
     for arch in wanted:
         finder.found = {}
-        recipe = _read_package(target, workspace, arch, finder)
+        recipe = _read_package(target, workspace, arch, finder, builtins)
         allowed = recipe.target_architectures
-        if allowed and "all" not in allowed and arch not in allowed:
+        if allowed and arch not in allowed:
             continue
         identity = f"{label}@{arch}"
         packages = tuple(_local(package, identity, label.folder) for package in recipe.packages if package.made)
         node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, recipe.environment)
+        # Tests may use others, which the box of a build does without.
+        used = {use.name for use in recipe.uses if use.file}
         made.append(
             Described(
                 node=node,
@@ -117,24 +124,33 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> 
                 network=recipe.network,
                 repositories=tuple(line.text for line in recipe.repositories),
                 keyring=recipe.keyring,
-                texts=(own_text, *(finder.entries[name] for name in sorted(finder.found))),
-                pipelines=tuple(sorted(finder.found.items())),
-                looked_for=tuple(sorted(finder.looked_for)),
+                texts=(own_text, *(finder.entries[name] for name in sorted(used))),
+                pipelines=tuple((name, finder.found[name]) for name in sorted(used)),
+                looked_for=tuple(sorted({*finder.looked_for, *setting_files})),
             )
         )
     return made
 
 
-def _read_package(target: Target, workspace: Workspace, arch: str, finder: _Pipelines) -> MelangeRecipe:
-    file, options = target.recipe, workspace.manifest.settings(str(target.label)).options
-    return read_melange(file.tree, file.path, file.text, arch=arch, find_pipeline=finder.find, build_options=options)
+def _read_package(target: Target, workspace: Workspace, arch: str, finder: _Pipelines, builtins: Builtins) -> MelangeRecipe:
+    file, settings = target.recipe, workspace.manifest.settings(str(target.label))
+    return read_melange(
+        file.tree,
+        file.path,
+        file.text,
+        arch=arch,
+        find_pipeline=finder.find,
+        build_options=settings.options,
+        vars_file=workspace.yaml_file(settings.vars_file) if settings.vars_file else None,
+        builtins=builtins,
+    )
 
 
-def read_target(target: Target, workspace: Workspace, arch: str) -> MelangeRecipe | ApkoRecipe:
+def read_target(target: Target, workspace: Workspace, arch: str, builtins: Builtins) -> MelangeRecipe | ApkoRecipe:
     """All that a target's recipe says, for one architecture. Raises RecipeError."""
     file = target.recipe
     if target.kind == "package":
-        return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)))
+        return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)), builtins)
     return read_apko(
         file.tree, file.path, file.text, load_include=lambda name, including: find_include(workspace, including, name)
     )

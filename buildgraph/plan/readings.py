@@ -18,6 +18,7 @@ from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import Entry
 from buildgraph.plan.nodes import Described, describe
+from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.values import Need, NetworkReason, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
@@ -46,6 +47,7 @@ class Readings:
     bare: Workspace
     wanted: tuple[str, ...]
     digest: Digests
+    builtins: Builtins = field(default_factory=Table)
     learn: Callable[[str, Digest], None] = lambda _path, _digest: None
     lines: dict[str, str] = field(default_factory=dict)
     fresh: set[str] = field(default_factory=set)
@@ -57,7 +59,7 @@ class Readings:
         processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
         if len(missing) < _WORTH_PROCESSES or processes < 2:  # noqa: PLR2004 - one process is this one
             return
-        reader = _Reader(self.bare, self.wanted, self.digest)
+        reader = _Reader(self.bare, self.wanted, self.digest, self.builtins)
         # Neighbours in the alphabet are alike, also in size: every process gets some of each.
         chunks = [missing[start :: max(1, len(missing) // _CHUNK)] for start in range(max(1, len(missing) // _CHUNK))]
         for read in _on_processes(reader, chunks, processes):
@@ -87,7 +89,7 @@ class Readings:
                 return nodes_from_json(json.loads(self.lines[path].partition("\t")[2]), target)
             except (ValueError, KeyError, TypeError, IndexError):
                 del self.lines[path]
-        made = describe(target, self.bare, self.wanted)
+        made = describe(target, self.bare, self.wanted, self.builtins)
         self._keep(path, _line(self.digest(path), _looked_for(made), self.digest, target.recipe, made))
         return made
 
@@ -134,6 +136,7 @@ class _Reader:
     bare: Workspace
     wanted: tuple[str, ...]
     digest: Digests
+    builtins: Builtins
 
     def read(self, paths: Sequence[str]) -> dict[str, str]:
         """The readings of some files, without those that cannot be read."""
@@ -150,7 +153,7 @@ class _Reader:
         if recipe is None:
             return _line(self.digest(path), (), self.digest, None, [])
         target = Target(discovery.label_of(recipe, self.bare.manifest.recipes), recipe)
-        made = describe(target, self.bare, self.wanted)
+        made = describe(target, self.bare, self.wanted, self.builtins)
         return _line(self.digest(path), _looked_for(made), self.digest, recipe, made)
 
 

@@ -21,7 +21,7 @@ from buildgraph.recipes.yamltext import Node, Scalar, Sequence, emit
 
 PINNED_MELANGE = "v0.59.1"
 
-# What `melange compile` says to a recipe's text for an architecture. Raises CompileRefusal where melange refuses it.
+# What `melange compile` says to a recipe's text for an architecture. Raises CompileError where melange refuses it.
 Compile: TypeAlias = Callable[[str, str], Any]
 
 # These must be digits of that number, or melange refuses the step (pipeline.go, validateWith).
@@ -30,17 +30,19 @@ DIGESTS: Mapping[str, int] = {"expected-sha256": 64, "expected-sha512": 128, "ex
 _NAME, _CONTEXT, _VERSION, _EPOCH = "bg-package-name", "bg-context-name", "⟦package.version⟧", "909090909"
 
 
-class CompileRefusal(Exception):
+class CompileError(Exception):
     """melange refuses a recipe; the text is what it says."""
 
 
 class Builtins(Protocol):
-    """The pipelines of one melange; ``version`` is how messages call it."""
+    """The pipelines of one melange."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """How messages call that melange."""
 
     def find(self, name: str, given: Mapping[str, str], arch: str) -> Step | None:
-        """The definition of a name for a step that gives some inputs, None where melange has none; CompileRefusal."""
+        """The definition of a name for a step that gives some inputs, None where melange has none; CompileError."""
 
     def names(self) -> tuple[str, ...]:
         """All names, for suggestions; empty where they are not known."""
@@ -70,10 +72,10 @@ class Asked:
     compile: Compile
 
     def find(self, name: str, given: Mapping[str, str], arch: str) -> Step | None:
-        """What melange makes of a step that gives these inputs. Raises CompileRefusal."""
+        """What melange makes of a step that gives these inputs. Raises CompileError."""
         try:
             answer = self.compile(question(name, given), arch)
-        except CompileRefusal as refusal:
+        except CompileError as refusal:
             if "unable to load pipeline" in str(refusal):
                 return None
             raise
@@ -124,7 +126,7 @@ def _placeholder(key: str) -> str:
     return f"⟦inputs.{key}⟧"
 
 
-def _definition(step: Any, given: Mapping[str, str]) -> YamlMapping:
+def _definition(step: Any, given: Mapping[str, str]) -> Node:
     """The definition behind an expanded step: placeholders become the variables that they stand for."""
     variables = {_placeholder(key): f"${{{{inputs.{key}}}}}" for key, value in given.items() if value}
     variables |= {
@@ -152,16 +154,14 @@ def _definition(step: Any, given: Mapping[str, str]) -> YamlMapping:
         return {"if": template(step["if"], quoted=True)} if step.get("if") else {}
 
     def body(step: Any) -> dict[str, Any]:
-        found = {key: template(step[key]) for key in ("runs", "working-directory") if step.get(key)}
+        found: dict[str, Any] = {key: template(step[key]) for key in ("runs", "working-directory") if step.get(key)}
         if step.get("needs"):
             found["needs"] = {"packages": [template(need) for need in step["needs"]["Packages"] or ()]}
         if step.get("pipeline"):
             found["pipeline"] = [inner(each) for each in step["pipeline"]]
         return {**found, **condition(step)}
 
-    tree = _node({"inputs": dict.fromkeys(given, {}), **body(step)})
-    assert isinstance(tree, YamlMapping)
-    return tree
+    return _node({"inputs": {key: {} for key in given}, **body(step)})
 
 
 def _node(data: Any) -> Node:

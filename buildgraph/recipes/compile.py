@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
 from buildgraph.recipes import network, pipelines
-from buildgraph.recipes.builtins import DIGESTS, Builtins, CompileRefusal
+from buildgraph.recipes.builtins import DIGESTS, Builtins, CompileError
 from buildgraph.recipes.pipelines import Step, definition_of
 from buildgraph.recipes.substitute import SubstitutionError, evaluate, substitute
 from buildgraph.recipes.values import Need, NetworkReason, Source, Use
@@ -70,8 +70,8 @@ class Compiler:
             where = context.place or step.place("needs")
             via = context.via or "pipeline"
             self.needs += [Need(text, where.path, where.line, where.column, via) for text in needs]
-        if context.runs:
-            self._note_commands(step)
+        if context.runs and step.runs:
+            self._note_commands(step, context)
         for inner in step.steps:
             self._step(inner, scope, context, depth + 1)
 
@@ -99,7 +99,7 @@ class Compiler:
         name = step.uses
         try:
             definition = self.builtins.find(name, step.with_, self.arch)
-        except CompileRefusal as refusal:
+        except CompileError as refusal:
             raise RecipeError(f"melange refuses this use of its pipeline `{name}`: {refusal}", where=where) from None
         if definition is None:
             hint = did_you_mean(name, self.builtins.names())
@@ -107,9 +107,11 @@ class Compiler:
             raise RecipeError(what, where=where, hint=hint)
         return definition
 
-    def _note_commands(self, step: Step) -> None:
-        for command, _ in network.fetching_commands(step.runs):
+    def _note_commands(self, step: Step, context: _Context) -> None:
+        for command in network.fetching_commands(step.runs):
             where = step.place("runs", command.split()[0] if " " not in command else command)
+            if not where.line and context.place is not None:
+                where = context.place  # in a pipeline of melange's
             self.network.append(NetworkReason(command, where.path, where.line))
 
 

@@ -12,7 +12,15 @@ from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
 from buildgraph.recipes.pipelines import Step, child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
-from buildgraph.recipes.substitute import Replace, SubstitutionError, evaluate, literal_replacer, substitute, transform
+from buildgraph.recipes.substitute import (
+    Replace,
+    SubstitutionError,
+    TooLongError,
+    evaluate,
+    literal_replacer,
+    substitute,
+    transform,
+)
 from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
@@ -25,6 +33,7 @@ _CPE_FIELD = re.compile(r"[a-z0-9][a-z0-9+_.-]*")
 _CPE_PARTS = ("a", "o")
 _CAPABILITIES = ("cap_ipc_lock", "cap_net_admin", "cap_net_bind_service", "cap_net_raw", "cap_sys_admin")
 _OUT = "/home/build/melange-out"
+_MAX_PACKAGES = 10_000
 _PINNED = Table()
 
 Variables: TypeAlias = dict[str, str]
@@ -51,7 +60,10 @@ def read_melange(
         raise RecipeError(f"expected a mapping, found {yamltext.describe(tree)}", where=yamltext.place(tree, path, text))
     schema.check(tree, schema.RECIPE, path, text)
     compiler = Compiler(find_pipeline, builtins, arch)
-    return _Reader(tree, Source(path, tree, text), arch, build_options, vars_file).recipe(compiler)
+    try:
+        return _Reader(tree, Source(path, tree, text), arch, build_options, vars_file).recipe(compiler)
+    except TooLongError as error:
+        raise RecipeError(str(error), where=yamltext.place(tree, path, text)) from None
 
 
 def read_vars(source: Source) -> Mapping:
@@ -233,6 +245,8 @@ class _Reader:
             if name in names:
                 raise RecipeError(f"the package `{name}` is made twice", where=value_place(node, "name", self.source))
             names.add(name)
+            if len(names) > _MAX_PACKAGES:
+                raise RecipeError(f"more than {_MAX_PACKAGES:,} packages", where=value_place(node, "range", self.source))
             own_description = own(text_of(node.items.get("description")))
             declared.append(_Declared(self._declared(node, name, own_description, own, variables, strict), node, own))
         return declared
@@ -364,7 +378,7 @@ class _Reader:
 
     def _test(self, test: Mapping, tested: _Declared, variables: Variables, scope: Variables, compiler: Compiler) -> TestDecl:
         needs = self._environment(test.items.get("environment"), tested.replace, variables)
-        compiler.compile(steps_of(test.items.get("pipeline"), self.source, tested.replace), scope)
+        compiler.compile(steps_of(test.items.get("pipeline"), self.source, tested.replace), scope, made=False)
         own = Need(tested.package.name, self.source.path, test.line, test.column, "test")
         return TestDecl(tested.package.name, (*needs, *compiler.needs, own), test.line)
 

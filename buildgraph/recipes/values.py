@@ -111,8 +111,8 @@ class MelangeRecipe:
     """A melange recipe for one architecture and one set of build options.
 
     ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
-    installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept. ``tests``
-    are the package's own section and those of subpackages, in that order; ``uses`` and ``network`` leave them out.
+    installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept.
+    ``tests`` are the package's own section and those of subpackages; ``uses`` and ``network`` leave them out.
     ``target_architectures`` is empty where the recipe does not limit them; ``architectures`` is ``environment.archs``.
     """
 

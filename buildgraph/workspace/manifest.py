@@ -23,10 +23,11 @@ EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
     "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "targets",
+    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
-TARGET_KEYS = ("sources", "network", "root", "options", "tag")
+TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
 NETWORK_MODES = ("as-needed", "on", "off")
+TOOLS = ("pinned", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class TargetSettings:
     """What the manifest says about one target.
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
-    the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners).
+    the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners); ``options``,
+    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``.
     """
 
     sources: tuple[str, ...] | None = None
@@ -42,7 +44,13 @@ class TargetSettings:
     root: bool = False
     options: tuple[str, ...] = ()
     tag: str | None = None
+    vars_file: str = ""
+    env_files: tuple[str, ...] = ()
     place: str = ""
+
+    def files(self) -> tuple[str, ...]:
+        """The files and folders that these settings name."""
+        return (*(self.sources or ()), *self.env_files, *([self.vars_file] if self.vars_file else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Manifest:
     jobs: int = 0
     memory: int = 0
     signing_key: str = ""
+    tools: str = "pinned"
     targets: dict[str, TargetSettings] = field(default_factory=dict)
 
     def without_excluded(self, paths: Iterable[str]) -> list[str]:
@@ -156,8 +165,8 @@ class _Reader:
                 return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
             case "targets":
                 return self._targets(node)
-            case "network":
-                return self.choice(node, key, NETWORK_MODES)
+            case "network" | "tools":
+                return self.choice(node, key, NETWORK_MODES if key == "network" else TOOLS)
             case "memory":
                 return self.size(node, key)
             case "source-date-epoch" | "jobs":
@@ -183,6 +192,11 @@ class _Reader:
                     values[key] = tuple(self.text(item, "an option") for item in self.items(value, key))
                 case "network":
                     values[key] = self.choice(value, key, NETWORK_MODES)
+                case "vars-file":
+                    values["vars_file"] = self.folder(value, "a vars-file")
+                case "env-file":
+                    listed = self.items(value, key) if isinstance(value, Sequence) else [value]
+                    values["env_files"] = tuple(self.folder(item, "an env-file") for item in listed)
                 case "root":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:

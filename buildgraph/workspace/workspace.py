@@ -35,6 +35,7 @@ class Workspace:
     sources: SourceFinder
     left_out: dict[Label, str] = field(default_factory=dict)
     looked_at: set[Path] = field(default_factory=set)
+    _sources: dict[str, Source] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -84,12 +85,21 @@ class Workspace:
         return [folder for folder in places if folder in self.tree.folders]
 
     def yaml_file(self, path: str) -> Source:
-        """A YAML file of the workspace. Raises RecipeError where it cannot be read."""
+        """A YAML file of the workspace, the same one each time. Raises RecipeError where it cannot be read."""
+        if path not in self._sources:
+            self._sources[path] = self._read(path)
+        return self._sources[path]
+
+    def _read(self, path: str) -> Source:
         known = self.recipes.get(path)
         if known is not None:
             return Source(path, known.tree, known.text)
         data = discovery.read_bytes(self.root, path)
         return Source(path, yamltext.parse(data, path), yamltext.decode(data, path))
+
+    def text_file(self, path: str) -> str:
+        """A file of the workspace as text, with surrogates for what is not UTF-8. Raises RecipeError where it cannot be read."""
+        return discovery.read_bytes(self.root, path).decode("utf-8", "surrogateescape")
 
     def keyring(self, lines: Iterable[Written]) -> list[str]:
         """The keys that count for a recipe with these keyring lines: addresses, and files by their paths from the workspace.
@@ -151,7 +161,7 @@ def holds_sources(folder: Path) -> bool:
 
 def walk(manifest: Manifest) -> tree.Tree:
     """The tree of a workspace."""
-    named = [source for settings in manifest.targets.values() for source in settings.sources or ()]
+    named = [path for settings in manifest.targets.values() for path in settings.files()]
     return tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
 
 

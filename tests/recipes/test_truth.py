@@ -52,13 +52,13 @@ def compiled(melange: Path, recipe: Path, wolfi: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def read(recipe: Path, wolfi: Path) -> MelangeRecipe:
+def read(recipe: Path, wolfi: Path, arch: str = "x86_64") -> MelangeRecipe:
     def find(name: str) -> Source | None:
         path = wolfi / "pipelines" / f"{name}.yaml"
         return source(name, path.read_text()) if path.is_file() else None
 
     tree = yamltext.parse(recipe.read_bytes(), recipe.name)
-    return read_melange(tree, recipe.name, recipe.read_text(), arch="x86_64", find_pipeline=find)
+    return read_melange(tree, recipe.name, recipe.read_text(), arch=arch, find_pipeline=find)
 
 
 def said_by_melange(config: Any) -> dict[str, Any]:
