@@ -162,7 +162,7 @@ IMAGES = {f"//images:{name}" for name in ("api", "debug", "tools", "worker")}
 CONFIG = "//packages:stock-config"
 
 
-MANIFEST_VALUES = (
+MANIFEST_VALUES: tuple[tuple[str, set[str], str], ...] = (
     ("salt: x", PACKAGES | IMAGES, "salt: (none) -> x"),
     ("source-date-epoch: 1700000000", PACKAGES | IMAGES, "source-date-epoch: 315532800 -> 1700000000"),
     ("network: on", PACKAGES, "network: (none) -> on"),
