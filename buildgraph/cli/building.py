@@ -30,6 +30,8 @@ from buildgraph.report.console import seconds
 from buildgraph.workspace.manifest import FILE_NAME
 from buildgraph.workspace.state import stamp
 
+MOST_ROWS = 40  # of outputs that are printed one by one
+
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first."""
@@ -171,6 +173,8 @@ def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namesp
             cells.append((row["target"], _near(row["path"]), row["digest"]))
         else:
             cells += [(row["target"], _near(package["path"]), "") for package in row["packages"]]
+    if len(cells) > MOST_ROWS:
+        return f"{len(cells)} outputs are up to date; `--json` lists them\n"
     return "".join(f"{line}\n" for line in views.table(cells))
 
 

@@ -73,7 +73,9 @@ def solve(worlds: Iterable[World], solver: Solver) -> list[Locked]:
 def _solve(world: World, solver: Solver) -> list[Locked]:
     if not world.repositories:
         first = next(iter(world.requirements))
-        raise _nothing_provides(first, world, solver.local_names, "and the recipe names no repository to look in")
+        raise _nothing_provides(
+            first, world, solver.local_names, "no recipe of the workspace makes it, and no repository is named"
+        )
     offered: dict[str, list[Locked]] = {}
     for line in world.repositories:
         repository = line.rpartition(" ")[2]
@@ -165,7 +167,10 @@ def _nothing_provides(text: str, world: World, names: Iterable[str], why: str) -
     via = f" (asked for by {need.via})" if need.via and need.via != "environment" else ""
     message = f"nothing provides `{text}`{via}: {why}"
     where = Place(need.path, need.line) if need.path else None
-    return GraphError(message if where else f"{world.node}: {message}", where=where, hint=did_you_mean(name, names))
+    hint = did_you_mean(name, names)
+    if not hint and not world.repositories:
+        hint = "`repositories:` and `keyring:` in buildgraph.yaml count for recipes that name none"
+    return GraphError(message if where else f"{world.node}: {message}", where=where, hint=hint)
 
 
 def _refused(world: World, log: str) -> Exception:

@@ -109,6 +109,6 @@ def _same_name(label: Label, everything: list[Label]) -> str:
 def _none_below(folder: str, everything: list[Label], spelled: str) -> list[Label]:
     message = f"no target matches `{spelled}`"
     if not everything:
-        raise TargetError(message, hint="this workspace holds no recipes; `bg list` shows every target")
+        raise TargetError(message, hint="this workspace holds no recipes: YAML files with `package:` or `contents:`")
     folders = {f"//{label.folder}/..." for label in everything if label.folder}
     raise TargetError(message, hint=did_you_mean(f"//{folder}/...", folders) or "`bg list` shows every target")
