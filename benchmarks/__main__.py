@@ -36,7 +36,14 @@ def main() -> int:
         env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "SEED": str(SEED.resolve())}
         env.pop("CI", None)
         results = {"cold": cold(top, env), "null": null(top, env)}
-    print(json.dumps(results, indent=2))
+    for title, row in zip(
+        (f"everything from nothing, median of {COLD_RUNS}", f"nothing to do, median of {NULL_RUNS}"),
+        results.values(),
+        strict=True,
+    ):
+        print(f"\n{title}")
+        for name, value in row.items():
+            print(f"  {name:22} {value:8.3f}{'' if '/' in name else ' s'}")
     (ROOT / "benchmarks" / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
@@ -61,7 +68,7 @@ def by_hand(top: Path, name: str) -> Path:
     return root
 
 
-def cold(top: Path, env: Env) -> dict[str, float | str]:
+def cold(top: Path, env: Env) -> dict[str, float]:
     """Everything from nothing but the tools and the seed, alternating between bg and make."""
     times: dict[str, list[float]] = {"bg": [], "make -j2": []}
     for attempt in range(COLD_RUNS):
@@ -80,7 +87,7 @@ def own_environment(env: Env) -> dict[str, str]:
     return {"XDG_CACHE_HOME": str(user_cache(env).parent)}
 
 
-def null(top: Path, env: Env) -> dict[str, float | str]:
+def null(top: Path, env: Env) -> dict[str, float]:
     """Nothing to do: a cold process each time, beside make on the same work, git on the same tree, and bare Python."""
     root, hand = top / "bg0", top / "make0"
     subprocess.run(["git", "init", "-q", "."], cwd=root, check=True)
@@ -114,7 +121,7 @@ def timed(command: list[str], cwd: Path, env: Env) -> float:
     return seconds
 
 
-def compared(times: Mapping[str, list[float]], one: str, other: str) -> dict[str, float | str]:
+def compared(times: Mapping[str, list[float]], one: str, other: str) -> dict[str, float]:
     """Medians in seconds, and the ratio of two of them."""
     medians = {name: round(statistics.median(values), 4) for name, values in times.items()}
     return {**medians, f"{one} / {other}": round(medians[one] / medians[other], 2)}

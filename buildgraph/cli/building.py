@@ -28,6 +28,8 @@ from buildgraph.recipes.architecture import to_apk, to_oci
 from buildgraph.report import views
 from buildgraph.report.console import seconds
 
+MOST_ROWS = 40  # of outputs that are printed one by one
+
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
@@ -179,6 +181,8 @@ def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namesp
             cells.append((row["target"], _near(row["path"]), row["digest"]))
         else:
             cells += [(row["target"], _near(package["path"]), "") for package in row["packages"]]
+    if len(cells) > MOST_ROWS:
+        return f"{len(cells)} outputs are up to date; `--json` lists them\n"
     return "".join(f"{line}\n" for line in views.table(cells))
 
 

@@ -214,11 +214,13 @@ def _nothing_provides(text: str, world: World, pool: Pool, local_names: Sequence
     via = f" (asked for by {need.via})" if need.via and need.via != "environment" else ""
     why = "no recipe of the workspace and no repository makes it"
     if not world.repositories:
-        why = "and the recipe names no repository to look in"
+        why = "no recipe of the workspace makes it, and no repository is named"
     message = f"nothing provides `{text}`{via}: {why}"
     where = Place(need.path, need.line) if need.path else None
     names = {*local_names, *(name for name in pool.names() if ":" not in name)}
     hint = did_you_mean(Requirement.parse(text).name, names)
+    if not hint and not world.repositories:
+        hint = "`repositories:` and `keyring:` in buildgraph.yaml count for recipes that name none"
     return GraphError(message if where else f"{world.node}: {message}", where=where, hint=hint)
 
 

@@ -152,6 +152,18 @@ def test_a_missing_dependency(empty: Workspace) -> None:
     assert "did you mean `busybox`" in fails(empty, 6)
 
 
+def test_no_repository_is_named(empty: Workspace) -> None:
+    """Neither by the recipe nor by the manifest: that is said, and where to say it."""
+    manifest = (empty.root / "buildgraph.yaml").read_text().partition("repositories:")[0]
+    empty.write("buildgraph.yaml", manifest)
+    empty.write("recipes/app.yaml", package("app", "true"))
+    said = fails(empty, 6)
+    assert (
+        "recipes/app.yaml:2: nothing provides `busybox`: no recipe of the workspace makes it, and no repository is named" in said
+    )
+    assert "hint: `repositories:` and `keyring:` in buildgraph.yaml" in said
+
+
 def test_a_recipe_that_fails(empty: Workspace) -> None:
     """The step's line, what it said, where the whole log is; nothing of it is cached."""
     recipe = package("app", "true") + "  - name: Break it\n    runs: |\n      echo about to fail\n      exit 3\n"

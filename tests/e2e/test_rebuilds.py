@@ -64,8 +64,10 @@ def test_git_history_is_no_input(example: Workspace) -> None:
     git("checkout", "--quiet", "-b", "other")
     example.edit("recipes/packages/libstock/stock.c", "#include", "/* another branch */\n#include")
     git("commit", "--quiet", "-a", "-m", "three")
-    git("checkout", "--quiet", "main")
-    assert example.build("//...").ran == set()
+    assert example.build("//...").ran == {LIBRARY}
+    for branch in ("main", "other", "main"):
+        git("checkout", "--quiet", branch)
+        assert example.build("//...").ran == set()
 
 
 def test_what_nothing_changed_since_is_answered_from_stat_alone(example: Workspace) -> None:
@@ -191,6 +193,13 @@ def test_a_lock_entry_rebuilds_what_reaches_it(example: Workspace) -> None:
     """What the lock says of a package counts for those alone whose environment or image can reach it."""
     lock = example.root / "buildgraph.lock"
     lines = lock.read_text().splitlines()
+    (line,) = [line for line in lines if '"name": "jq"' in line]
+    version = line.split('"version": "')[1].split('"')[0]
+    example.edit("buildgraph.lock", line, line.replace(f'"version": "{version}"', '"version": "9.9-r9"'))
+    nodes = example.bg("plan", "--json").answer["nodes"]
+    changed = {name: node["reasons"] for name, node in nodes.items() if node["decision"] != "hit"}
+    assert changed == {"//images:debug": [f"external package jq: {version} -> 9.9-r9"]}
+
     without = [line for line in lines if '"name": "jq"' not in line]
     lock.write_text("\n".join(without) + "\n")
     missing = example.bg("build", "--locked", "//images:debug")

@@ -52,12 +52,16 @@ def test_from_the_cache(example: Workspace, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("place", "jobs", "umask", "memory", "environment"),
     [
-        ("a much longer/path with blanks/than the other", "1", 0o022, "8G", {}),
-        ("ws", "8", 0o022, "8G", {"TZ": "Pacific/Kiritimati", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}),
-        ("ws", "2", 0o077, "8G", {"TMPDIR": "/var/tmp", "SOURCE_DATE_EPOCH": "1", "MELANGE_VERSIONED_SHLIB_DEPENDS": "1"}),
-        ("ws", "2", 0o002, "1", {"LC_ALL": "C.UTF-8", "USER": "somebody"}),
+        (
+            "a much longer/path with blanks/than the other",
+            "1",
+            0o077,
+            "1",
+            {"TZ": "Pacific/Kiritimati", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "TMPDIR": "/var/tmp"},
+        ),
+        ("ws", "8", 0o002, "8G", {"SOURCE_DATE_EPOCH": "1", "MELANGE_VERSIONED_SHLIB_DEPENDS": "1", "USER": "somebody"}),
     ],
-    ids=["path-serial", "zone-and-locale-parallel", "umask-077-environment", "umask-002-scratch-on-disk"],
+    ids=["long-path-serial-umask-077-scratch-on-disk-zone-locale", "short-path-parallel-umask-002-scratch-in-memory-variables"],
 )
 def test_from_scratch_in_other_surroundings(
     fresh: Workspace,
@@ -82,6 +86,17 @@ def test_from_scratch_in_other_surroundings(
     assert len(built.ran) == len(PACKAGES) + len(IMAGES)
     assert built.digests() == expected
     assert f"made the key {home}/.config/buildgraph/buildgraph.rsa" in built.err, "a key of its own, which is no input"
+
+
+def test_scratch_is_in_memory_as_far_as_the_budget_goes(empty: Workspace, tmp_path: Path) -> None:
+    """The two kinds of scratch that the test above compares are really two; a recipe can tell, and should not."""
+    manifest = (empty.root / "buildgraph.yaml").read_text()
+    if b"tmpfs" in subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, check=True).stdout:
+        pytest.skip("there is no disk under this test")
+    for memory, comparison in (("8G", "="), ("1", "!=")):
+        empty.write("buildgraph.yaml", f"{manifest}memory: {memory}\n")
+        empty.write("recipes/probe.yaml", package("probe", f'test "$(stat -f -c %T /)" {comparison} tmpfs'))
+        assert empty.build("//:probe").ran == {"//:probe"}
 
 
 def test_as_root_and_as_an_ordinary_user(ordinary: Workspace, expected: dict[str, str]) -> None:
