@@ -76,6 +76,7 @@ class Session:
     _unwinding: bool = False
     _changed: list[str] | None = None
     _open: list[str] | None = None
+    _lock_is_kept: bool = True  # the lock is the one that the kept graph may know
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
@@ -122,7 +123,11 @@ class Session:
         answers = before.answers if changed == {} or now == before.tree else {}
         state = states.State(now, kept, answers, before.parts | {"manifest": basis})
         if changed is not None:
-            self._changed = [path for path in changed if self._digest_in(path, state) != before.digests.get(path)]
+            self._changed = [
+                path
+                for path, found in changed.items()
+                if self._digest_in(path, state) != before.digests.get(path) or found[0] != before.tree.files[path][0]
+            ]
         return state
 
     def signature(self) -> str:
@@ -355,7 +360,8 @@ class Session:
 
     def _uncovered(self, *, tolerant: bool = False) -> set[str]:
         """The nodes whose worlds the lock is not known to cover."""
-        known = self.kept.uncovered(self.basis()["lock"], tolerant=tolerant) if self.kept else None
+        kept = self.kept if self._lock_is_kept else None
+        known = kept.uncovered(self.basis()["lock"], tolerant=tolerant) if kept else None
         return set(self.graph.order) if known is None else known
 
     def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
@@ -404,7 +410,7 @@ class Session:
 
     def use_lock(self, lock: Lock) -> None:
         """Goes on with another lock."""
-        self._lock = lock
+        self._lock, self._lock_is_kept = lock, False
         self.rebuilder.use_pools(self.pools())
 
     def is_locked(self) -> bool:

@@ -102,7 +102,11 @@ class Locals:
                 continue
             if found is None:
                 found = package
-            elif package.name == found.name and _distance(folder, package.folder) == _distance(folder, found.folder):
+            elif (
+                package is not found
+                and package.name == found.name
+                and _distance(folder, package.folder) == _distance(folder, found.folder)
+            ):
                 raise _ambiguous([found, package], asking_node or "the pool", need)
         return found
 

@@ -145,7 +145,7 @@ def _offers(graph: Graph, place: Mapping[str, int]) -> bytes:
         for architecture in node.architectures:
             found = offers.setdefault(architecture, {})
             for package in node.packages:
-                for offered, _ in _offered(package):
+                for offered in dict.fromkeys(offered for offered, _ in _offered(package)):
                     found.setdefault(offered, []).append([place[name], package.name])
     return _dumps([offers, {name: sorted(texts) for name, texts in limits.items()}]).encode("utf-8", "surrogateescape")
 
@@ -253,8 +253,7 @@ class _Offers:
         found = []
         for number, package_name in self._all()[0].get(architecture, {}).get(name, ()):
             package = next(one for one in self._nodes[self._names[number]].packages if one.name == package_name)
-            version = next(version for offered, version in _offered(package) if offered == name)
-            found.append(Offer(package, version))
+            found += [Offer(package, version) for offered, version in _offered(package) if offered == name]
         return found
 
 
