@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,17 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     return found
 
 
-def build(options: argparse.Namespace, session: Session) -> int:
-    """`bg build`."""
+MakeRunner = Callable[[Session], LocalRunner]
+
+
+def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner | None = None) -> int:
+    """`bg build`; ``make_runner`` gives what runs the actions, melange and apko in boxes if nothing else is said."""
     if options.dry_run:
         plan = planned(options.targets, session)
         commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
         return 0
     started = time.monotonic()
-    wanted, result = execute(options.targets, options, session)
+    wanted, result = execute(options.targets, options, session, make_runner or local_runner)
     present, rows = export_results(wanted, result, session)
     text = _answer(rows, result, options)
     summary = _summary(result, time.monotonic() - started)
@@ -65,13 +68,15 @@ def build(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def execute(patterns: Sequence[str], options: argparse.Namespace, session: Session) -> tuple[list[str], Result]:
+def execute(
+    patterns: Sequence[str], options: argparse.Namespace, session: Session, make_runner: MakeRunner
+) -> tuple[list[str], Result]:
     """Brings targets up to date; the wanted nodes and how it went."""
     wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
     session.complete_lock(wanted, tolerant=options.keep_going)
-    runner = _runner(session)
+    runner = make_runner(session)
     with session.uninterrupted():
         result = scheduler.run(
             wanted,
@@ -90,7 +95,8 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
     return wanted, result
 
 
-def _runner(session: Session) -> LocalRunner:
+def local_runner(session: Session) -> LocalRunner:
+    """Runs actions on this machine."""
     executor = Executor(
         workspace=session.settings.root,
         cas=session.cas,
@@ -219,7 +225,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
     if len(images) != 1:
         message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")
-    _, result = execute([session.graph.nodes[images[0]].label], options, session)
+    _, result = execute([session.graph.nodes[images[0]].label], options, session, local_runner)
     if result.failures:
         raise _failure(result)
     with session.cas.scratch() as scratch:
