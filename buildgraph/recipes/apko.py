@@ -181,15 +181,7 @@ def _validate(sources: list[Source]) -> None:
     """What apko refuses: Validate, and of the build what can be seen in the recipe (paths.go, layers.go)."""
     keys: set[str] = set()
     for source in sources:
-        for user in mappings_of(child(source.tree, "accounts", "users")):
-            if not text_of(user.items.get("username")):
-                raise _refusal("a user has no `username`", user, source)
-            if scalars.number(user.items.get("uid")) == 0:
-                what, hint = "a user must not have the uid 0", "to run as root, use `run-as: 0`"
-                raise _refusal(what, user.items.get("uid", user), source, hint)
-        for group in mappings_of(child(source.tree, "accounts", "groups")):
-            if not text_of(group.items.get("groupname")):
-                raise _refusal("a group has no `groupname`", group, source)
+        _validate_accounts(source)
         for path in mappings_of(child(source.tree, "paths")):
             kind = text_of(path.items.get("type"))
             if kind not in _PATH_TYPES:
@@ -202,6 +194,23 @@ def _validate(sources: list[Source]) -> None:
             keys.add(name)
             if not text_of(key.items.get("content")):
                 raise _refusal("a runtime key has no `content`", key, source)
+    _validate_what_is_taken_whole(sources)
+
+
+def _validate_accounts(source: Source) -> None:
+    for user in mappings_of(child(source.tree, "accounts", "users")):
+        if not text_of(user.items.get("username")):
+            raise _refusal("a user has no `username`", user, source)
+        if scalars.number(user.items.get("uid")) == 0:
+            raise _refusal(
+                "a user must not have the uid 0", user.items.get("uid", user), source, "to run as root, use `run-as: 0`"
+            )
+    for group in mappings_of(child(source.tree, "accounts", "groups")):
+        if not text_of(group.items.get("groupname")):
+            raise _refusal("a group has no `groupname`", group, source)
+
+
+def _validate_what_is_taken_whole(sources: list[Source]) -> None:
     certificates, layering = _first(sources, "certificates"), _first(sources, "layering")
     if certificates:
         for certificate in mappings_of(child(certificates[1], "additional")):

@@ -333,7 +333,9 @@ class _Reader:
             added = texts_of(child(change, "add"))
             needs += [Need(item.text, self.source.path, item.line, item.column, f"option {option}") for item in added]
             for removed in texts_of(child(change, "remove")):
-                needs[:] = _without(needs, removed.text)
+                if not _remove(needs, removed.text):
+                    what = f"`{removed.text}` is listed more than once and last, which melange does not survive removing"
+                    raise RecipeError(what, where=self._at(removed))
 
     def _compile_variables(self, own_vars: Variables, declared: list[_Declared]) -> Variables:
         """The variables of every step (pipeline.go, NewSubstitutionMap)."""
@@ -428,14 +430,20 @@ def _resources(package: Mapping) -> Resources:
     return Resources(**given, timeout=text_of(package.items.get("timeout")))
 
 
-def _without(needs: list[Need], text: str) -> list[Need]:
-    """A package taken out as melange does it: the last one takes its place, and is itself not looked at again."""
-    kept, size = list(needs), len(needs)
-    for position in range(len(kept)):
-        if kept[position].text == text and size:
-            kept[position] = kept[size - 1]
+def _remove(needs: list[Need], text: str) -> bool:
+    """Takes a package out as melange does it: the last one takes its place, and is itself not looked at again.
+
+    False where melange goes on beyond the end that it has set itself, and panics.
+    """
+    size = len(needs)
+    for position, need in enumerate(list(needs)):
+        if need.text == text:
+            if position >= size:
+                return False
             size -= 1
-    return kept[:size]
+            needs[position] = needs[size]
+    del needs[size:]
+    return True
 
 
 def normalise(tree: Mapping) -> Mapping:

@@ -31,7 +31,7 @@ FALSES = frozenset({"false", "False", "FALSE"})
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # What yaml.v3 could read as a number, a bool or null when unquoted (resolve.go), or wider; each also safe to write unquoted.
-_TYPED = re.compile(r"[-+]?\.?[0-9][0-9A-Za-z_.+-]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_TYPED = re.compile(r"(?:[-+][._]*|\.)?[0-9][0-9A-Za-z_.+-]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*")
 _WORDS_WITH_A_TYPE = NULLS | TRUES | FALSES
 # YAML 1.1 readers take these for bools; quoting them costs nothing and keeps the text the same for everyone.
