@@ -19,6 +19,7 @@ from pathlib import Path
 from buildgraph.apk.index import IndexEntry, read_index_archive
 from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
+from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
@@ -140,6 +141,8 @@ class Repositories:
                 try:
                     shutil.copyfile(location, copy)
                 except OSError as error:
+                    if is_full(error):
+                        raise fault(error, f"copy {entry.filename} into the cache") from error
                     raise self._missing(f"{entry.filename} of {locked.repository}", Path(location), error) from error
             found = read_package(copy, verify=True)
             if found.entry.checksum != entry.checksum:
@@ -169,6 +172,8 @@ class Repositories:
             partial.replace(target)
         except (OSError, ValueError) as error:
             partial.unlink(missing_ok=True)
+            if isinstance(error, OSError) and is_full(error):
+                raise fault(error, f"write {address} to the cache") from error
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             message = f"cannot fetch {address}: {reason}"
             hint = "is the network there? `mirrors:` in the manifest can name another place"

@@ -44,7 +44,6 @@ def test_locks_merge_line_by_line(tmp_path_factory: pytest.TempPathFactory, one:
     """The union of two files' lines, in any order, is a lock that holds the packages of both."""
     path = tmp_path_factory.mktemp("lock") / "buildgraph.lock"
     path.write_text("\n".join([HEADER, *other.text().splitlines()[1:], *one.text().splitlines()[1:]]) + "\n")
-    assert read_lock(path).packages == one.with_packages(()).packages or read_lock(path).packages
     keys = {package.sort_key for package in (*one.packages, *other.packages)}
     assert {package.sort_key for package in read_lock(path).packages} == keys
 
