@@ -162,7 +162,10 @@ def _local(package: PackageDecl, node: str, folder: str) -> LocalPackage:
         version=package.version,
         node=node,
         folder=folder,
-        depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
+        depends=tuple(
+            Need(text, package.path, line, via="dependencies")
+            for text, line in zip(package.depends, package.depends_lines, strict=True)
+        ),
         provides=package.provides,
         path=package.path,
         line=package.line,

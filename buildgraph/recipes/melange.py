@@ -300,6 +300,7 @@ class _Reader:
             description=description,
             provides=texts("provides", variables),
             depends=texts("runtime", variables),
+            depends_lines=tuple(item.line for item in texts_of(child(given, "runtime"))),
             replaces=texts("replaces", strict),
             provider_priority=priority("provider-priority"),
             replaces_priority=priority("replaces-priority"),
