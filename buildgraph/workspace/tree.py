@@ -30,8 +30,8 @@ class Tree:
 
     ``files``: regular files (symbolic links to files as what they point to), without ignored ones; ``folders``: each folder
     walked with the names in it that git ignores or that are never entered; ``links``: the files that are symbolic links;
-    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one; ``above``: the
-    ``.gitignore`` files above the folders walked, None for one that is not there.
+    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one; ``above``: what
+    lies beyond the folders walked and decides on them, such as ``.gitignore`` files, None for what is not there.
     """
 
     files: dict[str, FileStat] = field(default_factory=dict)

@@ -162,7 +162,10 @@ def holds_sources(folder: Path) -> bool:
 def walk(manifest: Manifest) -> tree.Tree:
     """The tree of a workspace."""
     named = [path for settings in manifest.targets.values() for path in settings.files()]
-    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
+    found = tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
+    # One that appears is one more folder to walk.
+    found.above.update({name: None for name in outer_pipelines(manifest) if name not in found.folders})
+    return found
 
 
 def recipe_candidates(manifest: Manifest, found: tree.Tree) -> list[str]:
