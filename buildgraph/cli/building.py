@@ -36,8 +36,9 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     wanted = session.wanted(patterns)
     session.complete_lock(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
-    found = make_plan(wanted, session.rebuilder, reasons, network, kept.planned(session))
-    kept.keep_planned(session, found.decisions)
+    before = kept.planned(session)
+    found = make_plan(wanted, session.rebuilder, reasons, network, before)
+    kept.keep_planned(session, found)
     return found
 
 
@@ -52,15 +53,14 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         return 0
     started = time.monotonic()
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
-    present, rows = export_results(wanted, result, session)
+    stamps, rows = export_results(wanted, result, session)
     text = _answer(rows, result, options)
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
         answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
-        outside = [*present, signing_key_path(session)]
-        session.remember(quick.asked(options, session.settings.here, session.settings.environment), outside, answer)
+        session.remember(quick.asked(options, session.settings.here, session.settings.environment), stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
     if result.failures:
         sys.stdout.flush()
@@ -127,8 +127,10 @@ def _half_of_free_memory() -> int:
     return 0
 
 
-def export_results(wanted: Sequence[str], result: Result, session: Session) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Puts the wanted nodes' outputs in place; the files, and a row on each node for the report."""
+def export_results(
+    wanted: Sequence[str], result: Result, session: Session
+) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, Any]]]:
+    """Puts the wanted nodes' outputs in place; the stats of the files and of the signing key, and a row on each node."""
     nodes = session.graph.nodes
     done = [name for name in wanted if name in result.records]
     packages = {name: result.records[name] for name in done if nodes[name].kind == "package"}
@@ -150,7 +152,9 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
                 repository = out / "packages" / folders.of(name)
                 row |= {"packages": [{"path": str(repository / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]}
             rows.append(row)
-    return present, rows
+        # Before another bg may put others in their place.
+        stamps = quick.stamps_of([*present, signing_key_path(session)])
+    return stamps, rows
 
 
 def signing_key_path(session: Session) -> Path:

@@ -98,7 +98,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
     asked = quick.asked(options, session.settings.here, session.settings.environment)
-    session.remember(asked, session.cache_stamps(), "".join(f"{line}\n" for line in lines))
+    session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
 

@@ -25,6 +25,7 @@ from buildgraph.errors import RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
+from buildgraph.workspace.state import stamp, stamp_to_read
 
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20
@@ -40,14 +41,17 @@ def is_remote(line: str) -> bool:
 
 @dataclass(slots=True)
 class Repositories:
-    """The repositories of a workspace. Safe to use from several threads. ``key_files``: the public keys that were asked for."""
+    """The repositories of a workspace. Safe to use from several threads.
+
+    ``key_files``: the public keys that were asked for, with their stats (empty for what was not there) before they were read.
+    """
 
     manifest: Manifest
     cas: Cas
     records: Records
     folder: Path
     progress: Callable[[str], None]
-    key_files: set[Path] = field(default_factory=set)
+    key_files: dict[Path, list[int]] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -93,14 +97,16 @@ class Repositories:
         """
         location = self.location(line)
         kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
-        self.key_files.update((kept, *([] if is_remote(location) else [Path(location)])))
         if is_remote(location):
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 self._download(location, kept)
+            self.key_files.setdefault(kept, stamp(kept))
             return kept
         path = Path(location)
+        self.key_files.setdefault(path, stamp_to_read(path))
         if not path.is_file():
+            self.key_files.setdefault(kept, stamp(kept))
             if kept.is_file():
                 return kept
             raise self._missing(line, path, None)

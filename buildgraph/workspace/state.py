@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -19,11 +19,11 @@ from typing import Any
 
 from buildgraph.workspace.tree import FileStat, Tree, file_stat
 
-MAGIC = b"buildgraph state 2\n"
+MAGIC = b"buildgraph state 3\n"
 MAX_ANSWERS = 50
 # A file changed within this time of being looked at may change again and keep its stat: clocks of file systems tick slowly.
 RACY_NS = 50_000_000
-_NEVER: FileStat = (0, -1, 0, 0, 0)
+NEVER: FileStat = (0, -1, 0, 0, 0)  # the stat of no file
 _Answers = dict[str, dict[str, Any]]
 
 
@@ -94,7 +94,7 @@ class StateFile:
                 links=set(found["links"]),
                 odd=set(found["odd"]),
                 loose=set(found["loose"]),
-                above={path: None if known is None else tuple(known) for path, known in found["above"].items()},
+                rules={path: None if known is None else tuple(known) for path, known in found["rules"].items()},
             )
         except (KeyError, TypeError, AttributeError):
             return Tree()
@@ -121,9 +121,10 @@ def save_state(path: Path, version: str, state: State, walked_at: int) -> None:
     ``walked_at`` is the time (ns) before the tree was walked: what changed about then or later is not trusted.
     """
     tree = state.tree
-    racy = {name for name, stat in tree.files.items() if max(stat[2], stat[4]) >= walked_at - RACY_NS}
-    trusted = {name: _NEVER if name in racy else stat for name, stat in tree.files.items()}
-    above = {name: _NEVER if stat and max(stat[2], stat[4]) >= walked_at - RACY_NS else stat for name, stat in tree.above.items()}
+    racy = {name for name, stat in tree.files.items() if _is_racy(stat, walked_at)}
+    # The mode is kept: it counts for itself where the content turns out to be what it was.
+    trusted = {name: (stat[0], *NEVER[1:]) if name in racy else stat for name, stat in tree.files.items()}
+    rules = {name: NEVER if stat and _is_racy(stat, walked_at) else stat for name, stat in tree.rules.items()}
     parts = {
         "tree": {
             "files": Tree(files=trusted, loose=tree.loose).grouped(),
@@ -131,7 +132,7 @@ def save_state(path: Path, version: str, state: State, walked_at: int) -> None:
             "links": sorted(tree.links),
             "odd": sorted(tree.odd),
             "loose": {name: trusted[name] for name in sorted(tree.loose)},
-            "above": above,
+            "rules": rules,
         },
         "digests": {name: digest for name, digest in state.digests.items() if name not in racy},
         "answers": dict(list(state.answers.items())[-MAX_ANSWERS:]),
@@ -155,6 +156,16 @@ def _write(path: Path, version: str, parts: Mapping[str, bytes]) -> None:
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _is_racy(found: Sequence[int], looked_at: int) -> bool:
+    return max(found[2], found[4]) >= looked_at - RACY_NS
+
+
+def stamp_to_read(path: Path) -> list[int]:
+    """The stat of a file outside the tree that is about to be read; one that fits no file if it is too new to be trusted."""
+    looked_at, found = now(), stamp(path)
+    return list(NEVER) if found and _is_racy(found, looked_at) else found
 
 
 def stamp(path: str | Path) -> list[int]:

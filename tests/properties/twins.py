@@ -283,16 +283,19 @@ class _Pretender:
         for name in names:
             self._build(name)
 
+    def _all(self, names: Sequence[str]) -> bool:
+        return False not in [self._build(name) for name in names]
+
     def _build(self, name: str) -> bool:
         if name in self.begun:
             return name in self.done
         self.begun.add(name)
         rebuilder = self.session.rebuilder
-        if not all([self._build(other) for other in self.session.graph.dependencies[name]]):
+        if not self._all(self.session.graph.dependencies[name]):
             return False
         action = rebuilder.action(name)
         while isinstance(action, Suspended):
-            if not all([self._build(other) for other in action.nodes]):
+            if not self._all(action.nodes):
                 return False
             action = rebuilder.action(name)
         if isinstance(action, Action):
