@@ -17,18 +17,19 @@ from typing import Any
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
-from buildgraph.workspace.state import StateFile, stamp, state_path
+from buildgraph.workspace.state import ANSWER, StateFile, stamp, state_path
 from buildgraph.workspace.tree import unchanged
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
 
 def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
-    """What was asked, as a key: two commands with the same key have the same answer while nothing changes."""
+    """What was asked, as a part of the state: two commands with the same have the same answer while nothing changes."""
     said = {name: value for name, value in vars(options).items() if name not in _WITHOUT_EFFECT}
     around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
     # A home may be shared by machines of several architectures; paths are shown as seen from the current folder.
-    return json.dumps([program(), os.uname().machine, said, str(here), _current_folder(), around], sort_keys=True)
+    text = json.dumps([program(), os.uname().machine, said, str(here), _current_folder(), around], sort_keys=True)
+    return ANSWER + blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _current_folder() -> str:
@@ -61,7 +62,7 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
         return None
     state = StateFile(state_path(user_cache(environment), root), __version__)
     try:
-        known = state.json("answers")[asked(options, here, environment)]
+        known = state.json(asked(options, here, environment))
         stamps, text = known["stamps"], known["answer"]
         if as_before(stamps) and unchanged(root, state.tree()):
             return str(text)
@@ -98,9 +99,10 @@ def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:
             for entry in entries:
                 known = names.get(entry.name)
                 if known is not None:
-                    if stamp(entry.path) != known:
+                    now = entry.stat()
+                    if [now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns] != known:
                         return False
-                    seen += bool(known)
+                    seen += 1
     except OSError:
         return not any(names.values())
     return seen == sum(bool(known) for known in names.values())

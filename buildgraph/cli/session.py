@@ -465,7 +465,8 @@ class Session:
             for folder, names in more.items():
                 stamps.setdefault(folder, {}).update(names)
         self.state.answers.pop(asked, None)
-        self.state.answers[asked] = {"stamps": stamps, "answer": text}
+        answer = json.dumps({"stamps": stamps, "answer": text}, separators=(",", ":"))
+        self.state.answers[asked] = answer.encode("utf-8", "surrogateescape")
 
     def _tell_cache(self) -> list[Path]:
         """What tells whether the folder that is a cache by default holds sources instead."""

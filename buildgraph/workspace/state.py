@@ -21,23 +21,23 @@ from buildgraph.workspace.tree import FileStat, Tree, file_stat
 
 MAGIC = b"buildgraph state 3\n"
 MAX_ANSWERS = 50
+ANSWER = "answer "  # the names of parts with answers begin so; what was asked follows
 # A file changed within this time of being looked at may change again and keep its stat: clocks of file systems tick slowly.
 RACY_NS = 50_000_000
 NEVER: FileStat = (0, -1, 0, 0, 0)  # the stat of no file
-_Answers = dict[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
 class State:
     """The state of a workspace.
 
-    ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands printed, by
-    what was asked; ``parts``: further parts by name, as they lie in the file, for those that know them.
+    ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands
+    printed, as it is kept, by what was asked; ``parts``: further parts by name, as they lie in the file, for those that know them.
     """
 
     tree: Tree = field(default_factory=Tree)
     digests: dict[str, str] = field(default_factory=dict)
-    answers: _Answers = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -107,8 +107,9 @@ class StateFile:
 def load_state(path: Path, version: str) -> State:
     """The state in a file; an empty one for a file that is missing, damaged, or another version's."""
     file = StateFile(path, version)
-    known = {name: data for name in file.names() if name not in {"tree", "digests", "answers"} and (data := file.part(name))}
-    return State(file.tree(), _mapping(file.json("digests")), _mapping(file.json("answers")), known)
+    known = {name: data for name in file.names() if name not in {"tree", "digests"} and (data := file.part(name))}
+    answers = {name: known.pop(name) for name in list(known) if name.startswith(ANSWER)}
+    return State(file.tree(), _mapping(file.json("digests")), answers, known)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -135,10 +136,9 @@ def save_state(path: Path, version: str, state: State, walked_at: int) -> None:
             "rules": rules,
         },
         "digests": {name: digest for name, digest in state.digests.items() if name not in racy},
-        "answers": dict(list(state.answers.items())[-MAX_ANSWERS:]),
     }
     blobs = {name: json.dumps(value, separators=(",", ":")).encode() for name, value in parts.items()}
-    _write(path, version, blobs | state.parts)
+    _write(path, version, blobs | state.parts | dict(list(state.answers.items())[-MAX_ANSWERS:]))
 
 
 def _write(path: Path, version: str, parts: Mapping[str, bytes]) -> None:

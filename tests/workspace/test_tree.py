@@ -100,7 +100,7 @@ def test_what_is_ignored_may_change(root: Path) -> None:
 def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is saved is what is loaded, if it is this version's."""
     tree = walk(root, [""], NOTHING)
-    state = states.State(tree, {"a.yaml": "0" * 64}, {"asked": {"answer": "x"}}, {"graph": b"1\n"})
+    state = states.State(tree, {"a.yaml": "0" * 64}, {"answer x": b"{}"}, {"graph": b"1\n"})
     path = tmp_path_factory.mktemp("user") / "state" / "s.json"
     states.save_state(path, "1", state, states.now())
     racy = states.load_state(path, "1")
