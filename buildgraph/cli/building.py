@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, kept, quick
+from buildgraph.cli import commands, quick
+from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -22,24 +23,12 @@ from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
 from buildgraph.outputs import export, rootfs
 from buildgraph.outputs.keys import DEFAULT_NAME, load_key, user_key
-from buildgraph.plan.planner import Plan, make_plan
 from buildgraph.plan.record import Record
 from buildgraph.recipes.architecture import to_apk, to_oci
 from buildgraph.report import views
 from buildgraph.report.console import seconds
 
 MOST_ROWS = 40  # of outputs that are printed one by one
-
-
-def planned(patterns: Sequence[str], session: Session) -> Plan:
-    """The plan of a build; completes the lock first, as far as repositories can."""
-    wanted = session.wanted(patterns)
-    session.complete_lock(wanted, tolerant=True)
-    reasons, network = session.explainer.reasons, session.inputs.network
-    before = kept.planned(session)
-    found = make_plan(wanted, session.rebuilder, reasons, network, before)
-    kept.keep_planned(session, found)
-    return found
 
 
 MakeRunner = Callable[[Session], LocalRunner]

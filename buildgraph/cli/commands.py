@@ -92,7 +92,7 @@ def show(lines: list[str]) -> None:
 
 def plan(options: argparse.Namespace, session: Session) -> int:
     """`bg plan`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
@@ -104,7 +104,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
 
 def explain(options: argparse.Namespace, session: Session) -> int:
     """`bg explain`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned([options.target], session)
     if options.json:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,10 +161,13 @@ class Repositories:
         return digest
 
     def _download(self, address: str, target: Path) -> None:
+        from urllib.error import URLError
+        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
+
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            request = urllib.request.Request(address)  # noqa: S310 - only http and https get here
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
+            request = Request(address)  # noqa: S310 - only http and https get here
+            with urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
                 expected = answer.headers.get("Content-Length")
                 size = 0
                 while chunk := answer.read(_CHUNK):
@@ -180,7 +181,7 @@ class Repositories:
             partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and is_full(error):
                 raise fault(error, f"write {address} to the cache") from error
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            reason = error.reason if isinstance(error, URLError) else error
             message = f"cannot fetch {address}: {reason}"
             hint = "is the network there? `mirrors:` in the manifest can name another place"
             raise RepositoryError(message, hint=hint) from error

@@ -32,7 +32,7 @@ class State:
     """The state of a workspace.
 
     ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands
-    printed, as it is kept, by what was asked; ``parts``: further parts by name, as they lie in the file, for those that know them.
+    printed, as it is kept, by what was asked; ``parts``: others by name, as they lie in the file, for those that know them.
     """
 
     tree: Tree = field(default_factory=Tree)
