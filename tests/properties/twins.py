@@ -20,7 +20,7 @@ from buildgraph.cli import commands
 from buildgraph.cli.arguments import parse
 from buildgraph.cli.main import main
 from buildgraph.cli.session import Session, tools_folder
-from buildgraph.errors import INTERNAL_ERROR
+from buildgraph.errors import INTERNAL_ERROR, BgError
 from buildgraph.execute.tools import pinned_versions
 from buildgraph.keys.digest import Digest
 from buildgraph.plan.rebuild import Action, Suspended
@@ -168,11 +168,16 @@ class Twins:
         self.root = folder / "ws"
         self.recipes: dict[str, Recipe] = {}
         self.images: dict[str, Image] = {}
-        self.locked = list(SIMPLE)
-        self.lock_version = "1-r0"
+        self.locked: list[str] = []
+        self.lock_version = ""
         self.cache = "cache"
         self._count = itertools.count()
         self._tools()
+        self.make()
+
+    def make(self) -> None:
+        """Writes all files as they are at first."""
+        self.locked, self.lock_version = list(SIMPLE), "1-r0"
         for path, text in FILES.items():
             self.write(path, text)
         self.recipe("recipes/packages/a.yaml", Recipe("a", needs=["libq"]))
@@ -195,6 +200,18 @@ class Twins:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+
+    def write_if_there(self, path: str, text: str) -> None:
+        """Writes over a file, if it still is one."""
+        if (self.root / path).is_file():
+            self.write(path, text)
+
+    def write_if_possible(self, path: str, text: str) -> None:
+        """Writes a file unless something else has its name or that of a folder of it."""
+        target = self.root / path
+        above = [folder for folder in target.parents if folder.is_relative_to(self.root) and os.path.lexists(folder)]
+        if all(folder.is_dir() for folder in above) and not target.is_dir():
+            self.write(path, text)
 
     def recipe(self, path: str, recipe: Recipe) -> None:
         """Writes a recipe, and remembers it for edits."""
@@ -260,6 +277,8 @@ class Twins:
         try:
             session = Session(commands.settings(options, self.environment(state)), Console(io.StringIO()))
             _Pretender(session).build(session.wanted(targets))
+        except BgError:
+            pass  # of what is wrong nothing is built
         finally:
             shutil.rmtree(self.folder / state, ignore_errors=True)
 
@@ -341,8 +360,3 @@ class _Pretender:
             packages=tuple(packages),
             discovered=tuple(Discovered(f"so:{item.name}", item.node, item.name) for item in libraries),
         )
-
-
-def settle(path: Path) -> None:
-    """Gives a file times that are long past."""
-    os.utime(path, ns=(0, 0))
