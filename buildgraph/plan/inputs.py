@@ -125,10 +125,10 @@ class _Walk:
             self.source("source", f"src/{path}", origin, found_sources.why)
         if self.settings.vars_file:
             variables = yamltext.emit(self.inputs.workspace.yaml_file(self.settings.vars_file).tree)
-            self.text("setting", VARS_FILE, variables, "variables of the recipe", f"{self.settings.vars_file}:1")
+            self.text("recipe", VARS_FILE, variables, "variables of the recipe", f"{self.settings.vars_file}:1")
         for position, env_file in enumerate(self.settings.env_files):
             content = self.inputs.workspace.text_file(env_file)
-            self.text("setting", f"{ENV_FILES}{position}.env", content, "environment of the recipe's steps", f"{env_file}:1")
+            self.text("recipe", f"{ENV_FILES}{position}.env", content, "environment of the recipe's steps", f"{env_file}:1")
         for option in self.settings.options:
             self.add("setting", f"option {option}", "on", "a build option of the manifest", self.settings.place)
         if self.settings.root:
