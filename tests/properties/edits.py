@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tests.properties.twins import KEY, MANIFEST, SIMPLE, Image, Recipe, Twins
@@ -35,6 +36,11 @@ def _toggle(items: list[str], item: str) -> None:
         items.remove(item)
     else:
         items.append(item)
+
+
+def _unlink(path: Path) -> None:
+    if path.is_file() or path.is_symlink():
+        path.unlink()
 
 
 def _files(twins: Twins) -> list[str]:
@@ -114,7 +120,7 @@ def pipeline(twins: Twins, which: int, how: int) -> None:
     if text:
         twins.write_if_possible(path, text)
     else:
-        (twins.root / path).unlink(missing_ok=True)
+        _unlink(twins.root / path)
 
 
 def same_size(twins: Twins, which: int, how: int) -> None:
@@ -237,7 +243,7 @@ def vendor(twins: Twins, which: int, how: int) -> None:
     match which % 3:
         case 0:
             shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            _unlink(path)
         case 1:
             twins.write_if_possible(_some(("vendor/x.txt", "vendor/y.txt"), how), f"{how % 3}\n")
         case _:
@@ -254,7 +260,7 @@ def lock(twins: Twins, which: int, how: int) -> None:
             twins.lock_version = _some(("1-r0", "2-r0"), how)
             twins.write_lock()
         case 3:
-            (twins.root / "buildgraph.lock").unlink(missing_ok=True)
+            _unlink(twins.root / "buildgraph.lock")
         case _:
             twins.write("buildgraph.lock", "no lock\n")
 
@@ -271,7 +277,7 @@ def key(twins: Twins, which: int, how: int) -> None:
     if how % 3:
         twins.write_if_possible(path, f"key {how % 3}\n")
     else:
-        (twins.root / path).unlink(missing_ok=True)
+        _unlink(twins.root / path)
 
 
 def cache(twins: Twins, which: int, how: int) -> None:
