@@ -113,7 +113,7 @@ OTHER_FILES: dict[str, Callable[[Path], object]] = {
     "rules that ignore themselves go": lambda root: (root / "quiet/.gitignore").unlink(),
     "cache tag came": lambda root: (root / "pkg/CACHEDIR.TAG").write_text(""),
     "cache tag went": lambda root: (root / "cached/CACHEDIR.TAG").unlink(),
-    "top went": lambda root: shutil.rmtree(root),
+    "top went": shutil.rmtree,
 }  # fmt: skip
 
 
