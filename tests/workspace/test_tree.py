@@ -215,7 +215,7 @@ def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPa
     assert states.load_state(path, "2") == states.State()
 
 
-HEAD = b"buildgraph state 2\n"
+HEAD = states.MAGIC
 
 
 @pytest.mark.parametrize(
