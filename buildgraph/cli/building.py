@@ -20,6 +20,7 @@ from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
+from buildgraph.execute.tools import candidates
 from buildgraph.outputs import export, rootfs
 from buildgraph.outputs.keys import load_key, user_key
 from buildgraph.plan.planner import Plan, make_plan
@@ -204,6 +205,8 @@ def _remember(options: argparse.Namespace, session: Session, present: list[Path]
     """Notes that this command has nothing to do while these files stay as they are."""
     root, tools = session.settings.root, session.tools
     outside = [root / FILE_NAME, session.workspace.lock_path, tools.melange, tools.apko, tools.bwrap, *present]
+    if session.manifest.tools == "path":
+        outside += candidates(session.settings.environment)
     key = quick.asked(options, session.settings.here, session.settings.environment)
     session.state.builds.pop(key, None)
     session.state.builds[key] = {"stamps": {str(path): stamp(path) for path in outside}, "answer": text}

@@ -23,7 +23,7 @@ MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load t
 def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
     """What was asked, as a key: two commands with the same key have the same answer while nothing changes."""
     said = [options.targets, options.sandbox, options.locked, options.json, str(here), environment.get("BG_CACHE_DIR", "")]
-    return json.dumps([*said, environment.get("XDG_CONFIG_HOME", ""), environment.get("HOME", "")])
+    return json.dumps([*said, *(environment.get(name, "") for name in ("XDG_CONFIG_HOME", "HOME", "PATH"))])
 
 
 def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
