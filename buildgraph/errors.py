@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 INTERNAL_ERROR = 70
+_LONGEST_NAME = 200  # comparing texts takes time with the square of their length
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,8 @@ class Interrupted(BgError):  # noqa: N818 - it is an event that unwinds like an 
 def excerpt_with_caret(place: Place) -> list[str]:
     """The excerpt of a place, indented, with a line of carets under the part that is meant."""
     width = 160
-    text = place.excerpt.expandtabs(1)
+    # What a file has in it must not steer the terminal.
+    text = "".join(char if char.isprintable() else "\ufffd" for char in place.excerpt.expandtabs(1))
     start = max(0, place.column - 1)
     offset = max(0, start - width + 40) if len(text) > width else 0
     shown = text[offset : offset + width]
@@ -157,11 +159,18 @@ def excerpt_with_caret(place: Place) -> list[str]:
     return [f"    {shown}", f"    {' ' * (start - offset)}{carets}"] if place.column else [f"    {shown}"]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known words closest to ``name``, or an empty string where none is close."""
+def closest(name: str, known: Iterable[str]) -> list[str]:
+    """The known words closest to ``name``, best first, at most three; empty where none is close."""
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    if len(name) > _LONGEST_NAME:
+        return []
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the known words closest to ``name``, or an empty string where none is close."""
+    close = closest(name, known)
     if not close:
         return ""
     return "did you mean " + " or ".join(f"`{word}`" for word in close) + "?"

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from buildgraph.graph.model import Edge, Node
 from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import SECTIONS, Entry, KeyDocument
 from buildgraph.plan import record, store
+from buildgraph.report import graphs
 from buildgraph.workspace import lockfile
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "format.md").read_text("utf-8")
@@ -92,6 +94,13 @@ def test_every_field_of_the_lock_is_listed() -> None:
     """The table of the lock has the fields of workspace/lockfile.py, and the page shows its first line."""
     assert documented("## buildgraph.lock") == set(lockfile._FIELDS)
     assert f"    {lockfile.HEADER}\n" in PAGE
+
+
+def test_every_field_of_the_graph_is_listed() -> None:
+    """The tables of nodes and edges have the fields that are printed."""
+    node = graphs.node_json(Node("//a:b", "//a:b", "image", ("x86_64",), "a", "a/b.yaml"))
+    edge = graphs.edge_json(Edge("//a:b", "c", "image", "c", "a/b.yaml", 1))
+    assert documented("## The graph as JSON") == {*node, *edge}
 
 
 def test_every_field_of_an_index_entry_is_listed() -> None:

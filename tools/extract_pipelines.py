@@ -35,6 +35,8 @@ def trimmed(node: Node) -> Any:
         return {key: value for key, value in items.items() if value is not None}
     if isinstance(node, Sequence):
         return [item for item in map(trimmed, node.items) if item not in ({}, None)]
+    if node.plain and node.text in yamltext.TRUES | yamltext.FALSES:
+        return node.text in yamltext.TRUES
     return None if node.is_null else node.text
 
 

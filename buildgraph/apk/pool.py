@@ -34,6 +34,11 @@ class Pool:
         """The packages that meet a requirement, by name or by what they provide."""
         return [entry for entry, version in self._providers.get(requirement.name, ()) if requirement.accepts(version)]
 
+    @property
+    def has_conditions(self) -> bool:
+        """Whether something here has an install_if."""
+        return bool(self._conditional)
+
     def conditional_on(self, name: str) -> list[IndexEntry]:
         """The packages that install_if ``name`` might bring in."""
         return self._conditional.get(name, [])

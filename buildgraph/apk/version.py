@@ -81,6 +81,10 @@ class Version:
         return f"Version.parse({self.text!r})"
 
 
+# What melange's scan of built files finds (pkg/sca/sca.go); recipes rarely say it.
+SCANNED: Final = ("so:", "so-ver:", "cmd:", "pc:")
+
+
 def is_version(text: str) -> bool:
     """Whether apko can read the text as a version."""
     return _parsed(text) is not None

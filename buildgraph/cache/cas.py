@@ -167,6 +167,10 @@ class Cas:
         with self._giving(digest, destination), replacing(destination) as temporary:
             copy_file(source, temporary, mode)
 
+    def folders(self) -> list[Path]:
+        """The folders that hold blobs, whether or not they are there: each changes its times when one comes or goes."""
+        return [self._blobs / f"{number:02x}" for number in range(256)]
+
     def iter_blobs(self) -> Iterator[Hex]:
         """The digests of all blobs, sorted; blobs that come or go meanwhile may be among them or not."""
         for folder in self._names(self._blobs):

@@ -93,11 +93,24 @@ class Records:
         rows = {(name := row_name(kind, key)): encode(name, value) for key, value in values.items()}
         if rows:
             self._run(lambda store: store.write(rows))
+            self._mark()
 
     def delete(self, kind: str, key: str) -> None:
         """Remove a record if there is one."""
         name = row_name(kind, key)
         self._run(lambda store: store.remove(name))
+        self._mark()
+
+    @property
+    def changed(self) -> Path:
+        """A file whose times change whenever a record is stored or removed."""
+        return self._root / "records.changed"
+
+    def _mark(self) -> None:
+        with suppress(OSError):
+            self.changed.touch()
+            now = time.time_ns()  # the file system's own clock ticks too slowly to tell two changes apart
+            os.utime(self.changed, ns=(now, now))
 
     def iter(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """All sound records of a kind by key, oldest first, as of now; those removed meanwhile are left out."""

@@ -40,11 +40,17 @@ class Parser(argparse.ArgumentParser):
 
 _UNKNOWN = "unrecognized arguments: "  # as argparse begins this error
 _HIDDEN = "\0"
+EDGE_KINDS = ("build", "runtime", "image")  # as graph.model has them, which --help need not load
 COMMANDS = {
+    "init": "look at a repository, say what is there, and write the smallest manifest that it needs",
     "build": "bring targets up to date",
     "plan": "show what a build would run, and why",
     "list": "list targets",
-    "graph": "show what needs what",
+    "deps": "show what targets need, each with the line that makes it so",
+    "rdeps": "show what needs targets, each with the line that makes it so",
+    "path": "show how one target comes to need another",
+    "query": "ask the graph in the language that Bazel's users know",
+    "graph": "show what needs what, or draw it",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
@@ -69,7 +75,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name, summary in COMMANDS.items():
         epilog = EPILOG if name in WITH_TARGETS else None
         command = commands.add_parser(
-            name, help=summary, description=summary.capitalize() + ".", epilog=epilog, allow_abbrev=False
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=epilog, allow_abbrev=False
         )
         if name == named:
             _OPTIONS[name](command)
@@ -78,8 +84,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     # argparse takes a pattern to leave out (-//x) for an option: hide its dash.
     said = [_HIDDEN + word[1:] if word.startswith("-//") else word for word in arguments[:end]]
     options = parser.parse_args(said)
-    if "targets" in options:
-        options.targets = [word.replace(_HIDDEN, "-", 1) for word in options.targets]
+    for name, value in vars(options).items():
+        if name == "targets":
+            options.targets = [word.replace(_HIDDEN, "-", 1) for word in value]
+        elif isinstance(value, str):
+            setattr(options, name, value.replace(_HIDDEN, "-", 1))
     if named == "run":
         options.arguments = list(arguments[end + 1 :])
     if not options.command:
@@ -128,6 +137,14 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    number = _natural(text)
+    if not number:
+        message = "it must be at least 1"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 def _build(parser: argparse.ArgumentParser) -> None:
     _targets(parser)
     _building(parser)
@@ -148,10 +165,86 @@ def _list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("package", "image"), default="", help="only these")
 
 
+def _following(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--edges",
+        type=_edge_kinds,
+        default=EDGE_KINDS,
+        metavar="KINDS",
+        help=f"follow only these, of {','.join(EDGE_KINDS)} (default: all)",
+    )
+    parser.add_argument(
+        "--cut", action="store_true", help="follow edges that cycles were cut at too, which external packages meet in a build"
+    )
+    _json(parser)
+
+
+def _edge_kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    for kind in kinds:
+        if kind not in EDGE_KINDS:
+            message = f"`{kind}` is not one of {', '.join(EDGE_KINDS)}"
+            raise argparse.ArgumentTypeError(message)
+    return kinds
+
+
+def _depth(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--depth", type=_natural, default=None, metavar="N", help="at most so many edges away")
+
+
+def _deps(parser: argparse.ArgumentParser) -> None:
+    _rdeps(parser)
+    parser.add_argument("--external", action="store_true", help="show external packages too, as @name")
+
+
+def _rdeps(parser: argparse.ArgumentParser) -> None:
+    _targets(parser)
+    distance = parser.add_mutually_exclusive_group()
+    _depth(distance)
+    distance.add_argument("--direct", dest="depth", action="store_const", const=1, help="as --depth 1")
+    _following(parser)
+
+
+def _path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("start", metavar="FROM", help="a label or pattern")
+    parser.add_argument("end", metavar="TO", help="a label or pattern, or @name for an external package")
+    parser.add_argument("--all", action="store_true", help="show all paths, shortest first")
+    parser.add_argument("--limit", type=_positive, default=20, metavar="N", help="with --all: stop after so many (default: 20)")
+    _following(parser)
+
+
+def _query(parser: argparse.ArgumentParser) -> None:
+    from buildgraph.graph.query import FUNCTIONS
+
+    written = {function.signature.usage(name): function.meaning for name, function in FUNCTIONS.items()}
+    width = max(map(len, written))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(
+        [
+            "functions:",
+            *(f"  {usage:{width}}  {meaning}" for usage, meaning in written.items()),
+            "",
+            "besides labels, patterns, @name for an external package, set(a b c),",
+            "let x = ... in ... and the operators + ^ - (union, intersect, except)",
+        ]
+    )
+    parser.add_argument("expression", metavar="EXPR", help="such as 'kind(image, rdeps(//..., //packages:libstock))'")
+    parser.add_argument(
+        "--output",
+        choices=("label", "node", "file", "json", "graph"),
+        default="",
+        help="labels, node ids, recipes, JSON or DOT (default: labels; node ids where several architectures are planned)",
+    )
+    _following(parser)
+
+
 def _graph(parser: argparse.ArgumentParser) -> None:
     _targets(parser, "//...")
-    _json(parser)
-    parser.add_argument("--format", choices=("text", "dot", "mermaid", "json"), default="text", help="how to write it")
+    formats = ("text", "dot", "mermaid", "json", "graphml")
+    parser.add_argument("--format", choices=formats, default="text", help="how to write it")
+    _depth(parser)
+    parser.add_argument("--no-external", dest="external", action="store_false", help="leave external packages out")
+    _following(parser)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -188,10 +281,23 @@ def _keygen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="", metavar="FILE.rsa", help="where to (default: the user's key)")
 
 
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default="", metavar="DIR", help="the top of the repository (default: here)")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--force", action="store_true", help="write over a manifest that is there")
+    parser.add_argument("--gitignore", action="store_true", help="add what .gitignore lacks")
+    _json(parser)
+
+
 _OPTIONS = {
+    "init": _init,
     "build": _build,
     "plan": _plan,
     "list": _list,
+    "deps": _deps,
+    "rdeps": _rdeps,
+    "path": _path,
+    "query": _query,
     "graph": _graph,
     "explain": _explain,
     "lock": _lock,

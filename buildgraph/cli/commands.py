@@ -1,4 +1,4 @@
-"""The commands but `build` and `run`, and what all share: the session, the console, how a command finds its targets."""
+"""The commands that neither build nor look at the graph, and what all share: the session, the console, how they are found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph import __version__
+from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
 from buildgraph.errors import CacheError, LockError, OutputError, UsageError
@@ -33,19 +34,34 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         return version(options, environment, console)
     if options.command == "keygen":
         return keygen(options, environment)
+    if options.command == "init":
+        from buildgraph.cli.init import init
+
+        return init(options)
     session = Session(settings(options, environment), console)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable
-    if options.command in {"build", "run"}:
+    try:
+        return _command(options.command)(options, session)
+    finally:
+        session.save_state()  # what was learnt holds after an error too
+
+
+def _command(name: str) -> Command:
+    if name in COMMANDS:
+        return COMMANDS[name]
+    if name in {"build", "run"}:
         from buildgraph.cli import building
 
-        return building.build(options, session) if options.command == "build" else building.run_image(options, session)
-    return COMMANDS[options.command](options, session)
+        return building.build if name == "build" else building.run_image
+    from buildgraph.cli import queries
+
+    return queries.COMMANDS[name]
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Says nothing of an interrupt that came where Python drops exceptions: the session noted it, and ends at its next step."""
+    """Says nothing of an interrupt that came where Python drops exceptions: the session knows, and ends at its next step."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
@@ -76,43 +92,19 @@ def show(lines: list[str]) -> None:
 
 def plan(options: argparse.Namespace, session: Session) -> int:
     """`bg plan`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned(options.targets, session)
-    show([views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all))
-    session.save_state()
-    return 0
-
-
-def list_targets(options: argparse.Namespace, session: Session) -> int:
-    """`bg list`."""
-    chosen = session.select(options.targets)
-    left_out = session.nodes.left_out
-    names = [name for target in chosen for name in session.nodes.by_target.get(target.recipe.path, ())]
-    nodes = [session.nodes.described[name].node for name in names]
-    nodes = [node for node in nodes if not options.kind or node.kind == options.kind]
-    if options.json:
-        show([views.to_json([views.node_json(node) for node in nodes])])
-        return 0
-    show(views.list_lines(nodes))
-    show([f"{target.label}  left out: {left_out[path]}" for target in chosen if (path := target.recipe.path) in left_out])
-    return 0
-
-
-def graph(options: argparse.Namespace, session: Session) -> int:
-    """`bg graph`."""
-    shown = session.graph.closure(session.wanted(options.targets))
-    form = "json" if options.json else options.format
-    if form == "json":
-        show([views.to_json(views.graph_json(session.graph, shown))])
-    else:
-        show({"text": views.graph_text, "dot": views.graph_dot, "mermaid": views.graph_mermaid}[form](session.graph, shown))
+    lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
+    show(lines)
+    asked = quick.asked(options, session.settings.here, session.settings.environment)
+    session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
 
 def explain(options: argparse.Namespace, session: Session) -> int:
     """`bg explain`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned([options.target], session)
     if options.json:
@@ -256,8 +248,6 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
 COMMANDS: dict[str, Command] = {
     "plan": plan,
-    "list": list_targets,
-    "graph": graph,
     "explain": explain,
     "lock": lock,
     "clean": clean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import threading
@@ -13,30 +14,38 @@ from pathlib import Path
 
 from buildgraph import __version__
 from buildgraph.apk.pool import Pool
+from buildgraph.apk.version import SCANNED
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
-from buildgraph.errors import LockError, RecipeError, ToolError
-from buildgraph.execute import box, locking, process
+from buildgraph.cli import kept as keeping
+from buildgraph.cli import quick
+from buildgraph.cli.kept import Kept, take_over
+from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
+from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
-from buildgraph.execute.tools import Toolbox, find_tools
-from buildgraph.graph.build import build_graph, locals_by_architecture
+from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
+from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
 from buildgraph.plan.inputs import Environment, Inputs
-from buildgraph.plan.nodes import Nodes, make_nodes
+from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
+from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder, Unlocked
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
-from buildgraph.recipes.values import MelangeRecipe, Need
+from buildgraph.recipes.builtins import Builtins, Table, is_known
+from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
+from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
-from buildgraph.workspace.lockfile import Lock, Locked, read_lock, write_lock
-from buildgraph.workspace.manifest import Manifest, load_manifest
+from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
+from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
+from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -66,6 +75,11 @@ class Session:
     walked_at: int = 0
     _lock: Lock | None = None
     _unwinding: bool = False
+    _changed: list[str] | None = None
+    _open: list[str] | None = None
+    _read_at: dict[Path, list[int]] = field(default_factory=dict)
+    _hashed: set[str] = field(default_factory=set)
+    planned: bool = False
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -86,7 +100,12 @@ class Session:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest."""
+        self._note_stat(self.settings.root / FILE_NAME)
         return load_manifest(self.settings.root)
+
+    def _note_stat(self, path: Path) -> None:
+        """Keeps the stat of a file that is about to be read: what changes later was not seen."""
+        self._read_at.setdefault(path, states.stamp_to_read(path))
 
     @cached_property
     def state_file(self) -> Path:
@@ -98,24 +117,98 @@ class Session:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
         before = states.load_state(self.state_file, __version__)
         self.walked_at = states.now()
-        tree = workspaces.walk(self.manifest)
-        kept = {name: digest for name, digest in before.digests.items() if tree.files.get(name) == before.tree.files.get(name)}
-        # Finished builds are known by the tree that they saw: with another tree they say nothing.
-        return states.State(tree, kept, before.builds if tree == before.tree else {})
+        basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
+        changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
+        kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        # Answers are known by the tree that they saw: with another tree they say nothing.
+        answers = before.answers if changed == {} or now == before.tree else {}
+        state = states.State(now, kept, answers, before.parts | {"manifest": basis})
+        if changed is not None:
+            self._changed = [path for path in changed if self._is_another(path, before, state)]
+        return state
+
+    def _is_another(self, path: str, before: states.State, state: states.State) -> bool:
+        """Whether a file has another content or mode than before."""
+        try:
+            same = self._digest_in(path, state) == before.digests.get(path)
+        except RecipeError:  # told if somebody needs the file
+            return True
+        return not same or state.tree.files[path][0] != before.tree.files[path][0]
+
+    def signature(self) -> str:
+        """What every reading depends on besides files."""
+        return self._signature(self.readings.wanted)
+
+    def _signature(self, wanted: tuple[str, ...]) -> str:
+        return digest_text(f"{quick.program()} {wanted} {self.builtins.version} {self.manifest}")
+
+    def basis(self) -> dict[str, str]:
+        """What deep keys depend on besides the workspace's files: the lock as it was read, the tools, where keys are kept."""
+        return {"lock": self.lock.digest(), "environment": f"{self.inputs.environment} {self.cache_folder}"}
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """The graph of the last run, if it is that of now."""
+        if self.state.parts:  # with it comes what changed
+            return take_over(self, self._changed)
+        return None
+
+    def around(self) -> dict[Path, list[int]]:
+        """The files outside of the tree whose content or absence is in keys, by this run or those that it builds upon.
+
+        Each has the stat that it had before it was looked at.
+        """
+        before = self.kept.basis["around"] if self.kept else {}
+        known = {Path(folder, name): seen for folder, names in before.items() for name, seen in names.items()}
+        return self.workspace.looked_at | self.repositories.key_files | known
+
+    @cached_property
+    def cache_seen(self) -> dict[str, dict[str, list[int]]]:
+        """The stats of what changes whenever the cache has something more or less; to be asked before the cache is."""
+        return quick.stamps_of([self.records.changed, *self.cas.folders()])
+
+    @cached_property
+    def readings(self) -> Readings:
+        """What is known of each YAML file."""
+        bare = workspaces.bare_workspace(self.manifest, self.state.tree)
+        wanted = wanted_architectures(bare, to_apk(platform.machine()))
+        signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
+        found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
+        if signature == self._signature(wanted).encode():
+            found.lines.update(parse_lines(lines))
+        return found
 
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace as it lies there."""
-        return workspaces.load_workspace(self.manifest, self.state.tree)
+        if self.kept is not None:
+            found = self.kept.restored
+            sources = SourceFinder(self.state.tree, found.recipes.values())
+            return Workspace(self.manifest, self.state.tree, found.recipes, found.targets, sources, found.left_out)
+        self.readings.prepare(workspaces.recipe_candidates(self.manifest, self.state.tree))
+        return workspaces.load_workspace(self.manifest, self.state.tree, self.readings.recipe_file)
 
     @cached_property
     def nodes(self) -> Nodes:
         """Every node."""
-        return make_nodes(self.workspace, to_apk(platform.machine()))
+        if self.kept is not None:
+            return self.kept.restored.nodes
+        return make_nodes(self.workspace, self.readings.describe, self.readings.wanted)
+
+    @cached_property
+    def builtins(self) -> Builtins:
+        """The pipelines that melange carries; the tools are looked for only where their version is not a known one."""
+        version = pinned_versions(tools_folder())["melange"]
+        if self.manifest.tools == "pinned" and is_known(version):
+            return Table(version)
+        return asking.builtins_of(self.tools, self.settings.user_cache / "pipelines")
 
     @cached_property
     def graph(self) -> Graph:
         """The frozen graph."""
+        if self.kept is not None:
+            return self.kept.restored.graph
         return build_graph(described.node for described in self.nodes.described.values())
 
     @cached_property
@@ -156,12 +249,16 @@ class Session:
     @cached_property
     def tools(self) -> Toolbox:
         """melange, apko and bubblewrap, provisioned on first use."""
+        for folder in self.settings.environment.get("PATH", os.defpath).split(os.pathsep):
+            for name in ("melange", "apko", "bwrap"):
+                self._note_stat(Path(folder, name))
         return find_tools(
             self.settings.environment,
             tools_folder(),
             self.settings.user_cache,
             self.console.say,
             offline=self.settings.offline,
+            any_version=self.manifest.tools == "path",
         )
 
     @cached_property
@@ -173,7 +270,12 @@ class Session:
     @cached_property
     def rebuilder(self) -> Rebuilder:
         """Keys and look-ups."""
-        return Rebuilder(self.graph, locals_by_architecture(self.graph.nodes.values()), self.pools(), self.inputs.own, self.store)
+        kept = self.kept
+        local = kept.restored.local if kept else locals_by_architecture(self.graph.nodes.values())
+        rebuilder = Rebuilder(self.graph, local, self.pools(), self.inputs.own, self.store)
+        if kept is not None:
+            kept.hand_over(rebuilder, self.basis())
+        return rebuilder
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -184,25 +286,44 @@ class Session:
     def lock(self) -> Lock:
         """The lock as it is now."""
         if self._lock is None:
+            self._note_stat(self.workspace.lock_path)
             self._lock = read_lock(self.workspace.lock_path)
         return self._lock
 
     def pools(self) -> dict[str, Pool]:
         """The lock's pool for each architecture of the graph."""
-        architectures = {arch for node in self.graph.nodes.values() for arch in node.architectures}
+        architectures = self.rebuilder_architectures
         return {arch: Pool(self.lock.entries(arch)) for arch in architectures}
+
+    @cached_property
+    def rebuilder_architectures(self) -> set[str]:
+        """The architectures of all nodes."""
+        if self.kept is not None:
+            return set(self.kept.restored.local)
+        return {arch for node in self.graph.nodes.values() for arch in node.architectures}
 
     def digest(self, path: str) -> Digest:
         """The digest of a workspace file, from the state where stat says that it did not change."""
-        known = self.state.digests.get(path)
+        return self._digest_in(path, self.state)
+
+    def _digest_in(self, path: str, state: states.State) -> Digest:
+        known = state.digests.get(path)
         if known is None:
+            self._hashed.add(path)
             try:
                 known = digest_file(self.settings.root / path)
             except OSError as error:
                 message = f"cannot read {path}: {error.strerror}"
                 raise RecipeError(message) from error
-            self.state.digests[path] = known
+            state.digests[path] = known
         return Digest(known)
+
+    def _digest_if_there(self, path: str) -> Digest | None:
+        return self.digest(path) if path in self.state.tree.files else None
+
+    def _learn_digest(self, path: str, digest: Digest) -> None:
+        self._hashed.add(path)
+        self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
         """The public key that a keyring line names."""
@@ -224,17 +345,50 @@ class Session:
         """The nodes that patterns name."""
         return self.nodes.of(self.select(patterns))
 
-    def complete_lock(self, wanted: Iterable[str]) -> list[Locked]:
-        """Extends the lock by what the wanted nodes and everything below them declare; the packages that are new.
+    def complete_lock(self, wanted: Iterable[str], *, tolerant: bool = False) -> None:
+        """Extends the lock by what the wanted nodes and everything below them declare.
 
-        Raises LockError where the lock must not change, GraphError for what nothing provides.
+        Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
+        is asked a second time for what was not there the first time. What a scan may find later is never an error here.
         """
-        needed = self.graph.closure(list(wanted))
-        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed)
-        return self.extend_lock(missing) if missing else []
+        tolerant_here = tolerant and not self.is_locked()
+        uncovered = self._uncovered(tolerant=tolerant_here)
+        needed = self.graph.closure(list(wanted)) if uncovered else set()
+        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed and name in uncovered)
+        self._open = sorted((uncovered - needed) | missing.keys())
+        if tolerant or self.is_locked():
+            absent = self._absent() if tolerant_here else set()
+            missing = {
+                name: unlocked
+                for name, unlocked in missing.items()
+                if any(
+                    (arch, text) not in absent and not (self.is_locked() and text.startswith(SCANNED))
+                    for arch, texts in unlocked.missing.items()
+                    for text in texts
+                )
+            }
+        if not missing:
+            return
+        before = self.lock
+        unmet = [found for found in self._extend_lock(missing) if not found.may_be_found]
+        if self.lock is not before:  # what was covered before may be open now
+            self._open = sorted((set(self.graph.order) - needed) | self.rebuilder.unlocked(needed).keys())
+        if unmet and not tolerant:
+            raise self._unmet_error(unmet)
 
-    def extend_lock(self, missing: Mapping[str, Unlocked]) -> list[Locked]:
-        """Asks apko for the worlds that the lock does not cover, and writes the lock."""
+    def _uncovered(self, *, tolerant: bool = False) -> set[str]:
+        """The nodes whose worlds the lock is not known to cover."""
+        if self.kept is not None and self.kept.same_pool(self.basis(), self.rebuilder):
+            return self.kept.uncovered(tolerant=tolerant)
+        return set(self.graph.order)
+
+    def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
+        """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete_lock``."""
+        unmet = self._extend_lock(missing)
+        if unmet:
+            raise self._unmet_error(unmet)
+
+    def _extend_lock(self, missing: Mapping[str, Unlocked]) -> list[locking.Unmet]:
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
         if self.is_locked():
             entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
@@ -244,16 +398,38 @@ class Session:
         names = [name for local in self.rebuilder.local.values() for name in local.names()]
         before = {package.sort_key for package in self.lock.packages}
         solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
-        chosen = locking.solve(worlds, solver)
-        self.use_lock(self.lock.with_packages(chosen))
-        write_lock(self.workspace.lock_path, self.lock)
+        solution = locking.solve(worlds, solver)
+        if solution.chosen:
+            self.use_lock(self.lock.with_packages(solution.chosen))
+            write_lock(self.workspace.lock_path, self.lock)
+            self._read_at[self.workspace.lock_path] = states.stamp(self.workspace.lock_path)
         added = [package for package in self.lock.packages if package.sort_key not in before]
         self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
-        return added
+        absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
+        self.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
+        return solution.unmet
+
+    def _absent(self) -> set[tuple[str, str]]:
+        """What no repository had when it was asked for the lock as it is now: architectures and requirements."""
+        try:
+            digest, absent = json.loads(self.state.parts.get("absent", b"[]"))
+            return {(arch, text) for arch, text in absent} if digest == self.lock.digest() else set()
+        except (ValueError, TypeError):
+            return set()
+
+    def _unmet_error(self, unmet: Sequence[locking.Unmet]) -> GraphError:
+        """The error for what nothing provides: the first such requirement, or the shortest of the cycles that are to blame."""
+        plain = [found for found in unmet if not found.maker]
+        if not plain:
+            return cycle_error(self.graph, [(found.world.node, found.text, found.maker) for found in unmet])
+        first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
+        more = [line for line in more if line != f"{first.where}: {first.what}"]
+        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
 
     def use_lock(self, lock: Lock) -> None:
         """Goes on with another lock."""
         self._lock = lock
+        self._open = None
         self.rebuilder.use_pools(self.pools())
 
     def is_locked(self) -> bool:
@@ -263,12 +439,8 @@ class Session:
         return bool(self.settings.environment.get("CI")) and self.workspace.lock_path.exists()
 
     def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
-        recipe = self.nodes.described[name].recipe
-        repositories = recipe.repositories
-        if not isinstance(recipe, MelangeRecipe):
-            repositories = (*recipe.build_repositories, *repositories)
-        lines = [line.text for line in repositories if is_remote(line.text)]
-        keyring = [line.text for line in recipe.keyring if is_remote(line.text)]
+        described = self.nodes.described[name]
+        lines = [line for line in described.repositories if is_remote(line)]
         needs: dict[str, Need] = dict(unlocked.missing[arch])
         for need in self.graph.nodes[name].world:
             needs.setdefault(need.text, need)
@@ -277,13 +449,73 @@ class Session:
             arch,
             unlocked.worlds[arch],
             tuple(dict.fromkeys(lines or self.manifest.repositories)),
-            tuple(dict.fromkeys(keyring or self.manifest.keyring)),
+            tuple(self.workspace.keyring(described.keyring)),
             needs,
+            unlocked.cut[arch],
         )
+
+    def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
+        """Notes what a command printed: it will print the same while the workspace and these files stay as they are.
+
+        ``outside`` are the stats of files that only this command looked at. What was read counts as it was before that.
+        """
+        tools = self.tools
+        stamps = quick.stamps_of([tools.melange, tools.apko, tools.bwrap])
+        for more in (quick.grouped(self.around()), quick.grouped(self._read_at), quick.stamps_of(self._tell_cache()), outside):
+            for folder, names in more.items():
+                stamps.setdefault(folder, {}).update(names)
+        self.state.answers.pop(asked, None)
+        answer = json.dumps({"stamps": stamps, "answer": text}, separators=(",", ":"))
+        self.state.answers[asked] = answer.encode("utf-8", "surrogateescape")
+
+    def _tell_cache(self) -> list[Path]:
+        """What tells whether the folder that is a cache by default holds sources instead."""
+        folder = self.settings.root / CACHE
+        return [folder / "FORMAT", *([] if (folder / "FORMAT").exists() else [folder])]
 
     def save_state(self) -> None:
         """Keeps what this run learnt, for the next one."""
+        if "state" not in self.__dict__:
+            return
+        self._forget_what_moved()
+        if "readings" in self.__dict__ and self.readings.fresh:
+            lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
+            self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
+        self._keep_graph()
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
+
+    def _forget_what_moved(self) -> None:
+        """Drops what was read from files that changed after the walk: nobody knows which of their contents was read."""
+        read = set(self._hashed)
+        if "rebuilder" in self.__dict__:
+            for name in self.rebuilder.worked_out():
+                described = self.nodes.described[name]
+                read.update((described.node.path, *described.looked_for))
+        files = self.state.tree.files
+        moved = {path for path in read & files.keys() if tree.stat_of(self.settings.root / path) != files[path]}
+        for path in moved:
+            self.state.digests.pop(path, None)
+        self.state.tree = self.state.tree.with_files(dict.fromkeys(moved, states.NEVER))
+        if "readings" in self.__dict__:
+            self.readings.forget(moved)
+
+    def _keep_graph(self) -> None:
+        """Keeps the graph and its keys, so that they are those of the files in the state, or drops them."""
+        kept = self.__dict__.get("kept")
+        opened = self._open is not None and kept is not None and sorted(self._open) != sorted(kept.basis["open"])
+        if "rebuilder" in self.__dict__ and (kept is None or kept.dirty or opened or self.rebuilder.worked_out()):
+            open_nodes, absent = sorted(self._uncovered()) if self._open is None else self._open, self._absent()
+            lacking = {name for name in open_nodes if absent and self.rebuilder.lacks_only(name, absent)}
+            before = set(kept.basis["lacking"]) - kept.touched if kept and absent else set()
+            keeping.keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
+        elif kept is not None and kept.dirty:
+            keeping.keep_without_keys(self, kept)
+        elif kept is None and self._changed != []:
+            keeping.forget(self)
+        else:
+            return
+        if not self.planned:
+            self.state.parts.pop(keeping.PLANNED, None)
 
 
 def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:

@@ -28,7 +28,7 @@ from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, probe_sandbox
 from buildgraph.keys.digest import Digest, digest_file
-from buildgraph.plan.materials import Materials, SourceFile
+from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.rebuild import Action, package_output
 from buildgraph.plan.record import Discovered, Record
 from buildgraph.plan.store import RecordStore
@@ -271,6 +271,11 @@ def melange_command(action: Action, materials: Materials) -> list[str]:
     line += ["--source-dir", "src", "--out-dir", "out", "--cache-dir=", "--apk-cache-dir", boxes.APK_CACHE, "--rm"]
     if any(name.startswith("pipelines/") for name in materials.texts):
         line += ["--pipeline-dir", "pipelines"]
+    if VARS_FILE in materials.texts:
+        line += ["--vars-file", VARS_FILE]
+    for name in materials.texts:
+        if name.startswith(ENV_FILES):
+            line += ["--env-file", name]
     for option in materials.options:
         line += ["--build-option", option]
     return line

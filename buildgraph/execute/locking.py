@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildgraph.apk import signing
 from buildgraph.apk.index import index_archive
 from buildgraph.apk.pool import Pool
-from buildgraph.apk.version import Requirement
+from buildgraph.apk.version import SCANNED, Requirement
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import GraphError, LockError, Place, RepositoryError, did_you_mean
 from buildgraph.execute import process
@@ -30,7 +30,8 @@ _FIELDS = 3
 class World:
     """What one environment or image asks of the outside, on one architecture.
 
-    ``repositories`` and ``keyring`` are the lines that count for it, ``needs`` tells where each requirement is written.
+    ``repositories`` and ``keyring`` are the lines that count for it, ``needs`` tells where each requirement is written; ``cut``
+    are the requirements that only a cycle makes external ones.
     """
 
     node: str
@@ -39,6 +40,7 @@ class World:
     repositories: tuple[str, ...]
     keyring: tuple[str, ...]
     needs: Mapping[str, Need]
+    cut: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,50 +54,96 @@ class Solver:
     local_names: Sequence[str]
 
 
-def solve(worlds: Iterable[World], solver: Solver) -> list[Locked]:
-    """The packages that apko chooses for some worlds, each world by itself.
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A requirement that no repository meets, of one world; ``error`` says so with its place."""
 
-    Raises GraphError for a requirement that no repository meets, RepositoryError for an index that cannot be had or does not
-    verify, LockError where apko finds no solution.
+    world: World
+    text: str
+    error: GraphError
+
+    @property
+    def maker(self) -> str:
+        """The node of the same cycle that makes a local package for it; empty where a cycle is not the reason."""
+        return self.world.cut.get(self.text, "")
+
+    @property
+    def may_be_found(self) -> bool:
+        """Whether the scan of a package that is not built yet may find that it provides this."""
+        return self.text.startswith(SCANNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What apko chose, and what no repository has."""
+
+    chosen: list[Locked]
+    unmet: list[Unmet]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What some repositories have for an architecture: by the folder that apko reads, and as a pool."""
+
+    folders: Mapping[str, list[Locked]]
+    pool: Pool
+
+
+def solve(worlds: Iterable[World], solver: Solver) -> Solution:
+    """The packages that apko chooses for some worlds: for all together where that has a solution, else for parts of them.
+
+    What is chosen together has a solution for each: its own part of the same packages. Raises RepositoryError for an index that
+    cannot be had or does not verify, LockError where apko finds no solution for a world.
     """
-    chosen: dict[tuple[str, str, str, str], Locked] = {}
-    solved: dict[tuple[object, ...], None] = {}
+    groups: dict[tuple[object, ...], list[World]] = {}
+    unmet: list[Unmet] = []
+    offers: dict[tuple[object, ...], _Offer] = {}
     for world in worlds:
-        key = (world.architecture, world.requirements, world.repositories, world.keyring)
-        if key in solved or not world.requirements:
-            continue
-        solved[key] = None
-        for locked in _solve(world, solver):
+        key = (world.architecture, world.repositories, world.keyring)
+        if world.requirements and key not in offers:
+            offers[key] = _offer(world, solver)
+        lacks = [text for text in world.requirements if not offers[key].pool.providers(Requirement.parse(text))]
+        unmet += [Unmet(world, text, _nothing_provides(text, world, offers[key].pool, solver.local_names)) for text in lacks]
+        kept = tuple(text for text in world.requirements if text not in lacks)
+        if kept:
+            groups.setdefault(key, []).append(replace(world, requirements=kept))
+    chosen: dict[tuple[str, str, str, str], Locked] = {}
+    for group_key, group in groups.items():
+        for locked in _solve_together(group, offers[group_key].folders, solver):
             chosen[locked.sort_key] = locked
-    return list(chosen.values())
+    return Solution(list(chosen.values()), unmet)
 
 
-def _solve(world: World, solver: Solver) -> list[Locked]:
-    if not world.repositories:
-        first = next(iter(world.requirements))
-        raise _nothing_provides(
-            first, world, solver.local_names, "no recipe of the workspace makes it, and no repository is named"
-        )
+def _offer(world: World, solver: Solver) -> _Offer:
     offered: dict[str, list[Locked]] = {}
     for line in world.repositories:
         repository = line.rpartition(" ")[2]
         folder, entries = solver.repositories.index(repository, world.architecture)
         offered[str(folder)] = [Locked(entry, repository) for entry in entries]
-    _check_provided(world, offered, solver)
+    return _Offer(offered, Pool(package.entry for packages in offered.values() for package in packages))
+
+
+def _solve_together(worlds: list[World], offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
+    different = {world.requirements: world for world in reversed(worlds)}
+    if len(different) == 1:
+        return _solve(worlds[0], offered, solver)
+    ordered = list(different.values())[::-1]
+    texts = {text: None for world in ordered for text in world.requirements}
+    names = f"{ordered[0].node} and {len(ordered) - 1} more"
+    try:
+        return _solve(replace(ordered[0], node=names, requirements=tuple(sorted(texts))), offered, solver)
+    except LockError:
+        half = len(ordered) // 2
+        return [*_solve_together(ordered[:half], offered, solver), *_solve_together(ordered[half:], offered, solver)]
+
+
+def _solve(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
     keys = [str(solver.repositories.key_file(line)) for line in world.keyring]
     chosen = _ask(world, list(offered), keys, solver)
     taken = _taken(chosen, offered, world)
     held = {(package.entry.name, package.entry.arch): package.entry.version for package in solver.lock.packages}
     moved = any(held.get((one.entry.name, one.entry.arch), one.entry.version) != one.entry.version for one in taken)
     return _solve_held(world, offered, solver) or taken if moved else taken
-
-
-def _check_provided(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> None:
-    pool = Pool(package.entry for packages in offered.values() for package in packages)
-    for text in world.requirements:
-        if not pool.providers(Requirement.parse(text)):
-            names = [*solver.local_names, *(name for name in pool.names() if ":" not in name)]
-            raise _nothing_provides(text, world, names, "no recipe of the workspace and no repository makes it")
 
 
 def _solve_held(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
@@ -161,13 +209,16 @@ def _taken(lines: Sequence[str], offered: Mapping[str, list[Locked]], world: Wor
     return taken
 
 
-def _nothing_provides(text: str, world: World, names: Iterable[str], why: str) -> GraphError:
+def _nothing_provides(text: str, world: World, pool: Pool, local_names: Sequence[str]) -> GraphError:
     need = world.needs.get(text) or Need(text)
-    name = Requirement.parse(text).name
     via = f" (asked for by {need.via})" if need.via and need.via != "environment" else ""
+    why = "no recipe of the workspace and no repository makes it"
+    if not world.repositories:
+        why = "no recipe of the workspace makes it, and no repository is named"
     message = f"nothing provides `{text}`{via}: {why}"
     where = Place(need.path, need.line) if need.path else None
-    hint = did_you_mean(name, names)
+    names = {*local_names, *(name for name in pool.names() if ":" not in name)}
+    hint = did_you_mean(Requirement.parse(text).name, names)
     if not hint and not world.repositories:
         hint = "`repositories:` and `keyring:` in buildgraph.yaml count for recipes that name none"
     return GraphError(message if where else f"{world.node}: {message}", where=where, hint=hint)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from buildgraph.errors import RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
+from buildgraph.workspace.state import stamp, stamp_to_read
 
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20
@@ -40,13 +39,17 @@ def is_remote(line: str) -> bool:
 
 @dataclass(slots=True)
 class Repositories:
-    """The repositories of a workspace. Safe to use from several threads."""
+    """The repositories of a workspace. Safe to use from several threads.
+
+    ``key_files``: the public keys that were asked for, with their stats (empty for what was not there) before they were read.
+    """
 
     manifest: Manifest
     cas: Cas
     records: Records
     folder: Path
     progress: Callable[[str], None]
+    key_files: dict[Path, list[int]] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -96,9 +99,12 @@ class Repositories:
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 self._download(location, kept)
+            self.key_files.setdefault(kept, stamp(kept))
             return kept
         path = Path(location)
+        self.key_files.setdefault(path, stamp_to_read(path))
         if not path.is_file():
+            self.key_files.setdefault(kept, stamp(kept))
             if kept.is_file():
                 return kept
             raise self._missing(line, path, None)
@@ -155,10 +161,13 @@ class Repositories:
         return digest
 
     def _download(self, address: str, target: Path) -> None:
+        from urllib.error import URLError
+        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
+
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            request = urllib.request.Request(address)  # noqa: S310 - only http and https get here
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
+            request = Request(address)  # noqa: S310 - only http and https get here
+            with urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
                 expected = answer.headers.get("Content-Length")
                 size = 0
                 while chunk := answer.read(_CHUNK):
@@ -172,7 +181,7 @@ class Repositories:
             partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and is_full(error):
                 raise fault(error, f"write {address} to the cache") from error
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            reason = error.reason if isinstance(error, URLError) else error
             message = f"cannot fetch {address}: {reason}"
             hint = "is the network there? `mirrors:` in the manifest can name another place"
             raise RepositoryError(message, hint=hint) from error

@@ -1,8 +1,8 @@
 """Finding the tools: melange and apko of the pinned versions, and bubblewrap.
 
 From PATH where the version is exactly the pinned one, else built once per user from ``tools/go.mod`` and ``go.sum``, which pin
-their sources by checksum; bubblewrap from PATH, else from PyPI. What was found is remembered by its stat, so that a warm start
-runs no program.
+their sources by checksum; bubblewrap from PATH, else from PyPI. Who says ``tools: path`` gets what is on PATH, of any version;
+keys then name these programs by their content too. What was found is remembered by its stat: a warm start runs no program.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from buildgraph.errors import SandboxError, ToolError
 from buildgraph.execute import process, provision
+from buildgraph.keys.digest import digest_file
 
 MODULES = {"melange": "chainguard.dev/melange", "apko": "chainguard.dev/apko"}
 _VERSION = re.compile(r"^GitVersion:\s*(\S+)", re.MULTILINE)
@@ -52,24 +53,34 @@ def pinned_versions(tools_dir: Path) -> dict[str, str]:
 
 
 def find_tools(
-    env: Mapping[str, str], tools_dir: Path, cache_home: Path, progress: Callable[[str], None], *, offline: bool = False
+    env: Mapping[str, str],
+    tools_dir: Path,
+    cache_home: Path,
+    progress: Callable[[str], None],
+    *,
+    offline: bool = False,
+    any_version: bool = False,
 ) -> Toolbox:
     """The tools, provisioned where they are missing; ``progress`` is told what takes long.
 
-    Raises ToolError where a tool is missing and cannot be had.
+    With ``any_version`` melange and apko are those on PATH. Raises ToolError where a tool is missing and cannot be had.
     """
-    pinned = pinned_versions(tools_dir)
     memory = _Memory(cache_home / "tools" / "seen.json")
-    found = {tool: _on_path(tool, version, env, memory) for tool, version in pinned.items()}
-    melange, apko = found["melange"], found["apko"]
-    if melange is None or apko is None:
-        built = provision.go_tools(tools_dir, cache_home / "tools", env, progress, offline=offline)
-        melange, apko = melange or built / "melange", apko or built / "apko"
+    if any_version:
+        paths = {tool: _required(tool, env) for tool in MODULES}
+        versions = {tool: f"{_said(path, memory) or 'unknown'} {memory.digest(path)}" for tool, path in paths.items()}
+    else:
+        versions = pinned_versions(tools_dir)
+        found = {tool: _on_path(tool, version, env, memory) for tool, version in versions.items()}
+        missing = any(path is None for path in found.values())
+        built = provision.go_tools(tools_dir, cache_home / "tools", env, progress, offline=offline) if missing else Path()
+        paths = {tool: path or built / tool for tool, path in found.items()}
     bwrap = _which("bwrap", env) or provision.bubblewrap(tools_dir, cache_home / "tools", env, progress, offline=offline)
     # melange does apko's part of a package build with the apko that it was linked with, which may be another one than ours.
-    linked = memory.linked(melange, MODULES["apko"])
+    linked = memory.linked(paths["melange"], MODULES["apko"])
     memory.save()
-    return Toolbox(melange, apko, bwrap, f"{pinned['melange']}{f' with apko {linked}' if linked else ''}", pinned["apko"])
+    melange_version = f"{versions['melange']}{f' with apko {linked}' if linked else ''}"
+    return Toolbox(paths["melange"], paths["apko"], bwrap, melange_version, versions["apko"])
 
 
 def probe_sandbox(bwrap: Path) -> None:
@@ -94,19 +105,30 @@ def _which(name: str, env: Mapping[str, str]) -> Path | None:
 def _on_path(tool: str, version: str, env: Mapping[str, str], memory: _Memory) -> Path | None:
     """The tool on PATH, if it is of exactly this version."""
     path = _which(tool, env)
+    # What it says is what it writes into SBOMs, so one of the pinned version that says "devel" is another tool.
+    return path if path is not None and _said(path, memory) == version else None
+
+
+def _required(tool: str, env: Mapping[str, str]) -> Path:
+    path = _which(tool, env)
     if path is None:
-        return None
+        message = f"{tool} is not on PATH, where the manifest's `tools: path` wants it"
+        raise ToolError(message, hint="without that line bg makes its own")
+    return path
+
+
+def _said(path: Path, memory: _Memory) -> str:
+    """The version that a program calls itself; empty where it does not say."""
     known = memory.version(path)
     if known is None:
         try:
             answer = process.run([str(path), "version"], env={"PATH": "/usr/bin:/bin", "HOME": "/"}, timeout=_SECONDS)
         except ToolError:
-            return None
-        # What it says is what it writes into SBOMs, so one of the pinned version that says "devel" is another tool.
+            return ""
         said = _VERSION.search(answer.stdout + answer.stderr)
         known = said[1] if said else ""
         memory.learn(path, known)
-    return path if known == version else None
+    return known
 
 
 def _module_version(path: Path, module: str) -> str:
@@ -138,10 +160,17 @@ class _Memory:
 
     def linked(self, path: Path, module: str) -> str:
         """The version of a module that a program was linked with; empty where it does not say."""
-        name = f"{path} {module}"
+        return self._derived(path, module, lambda: _module_version(path, module))
+
+    def digest(self, path: Path) -> str:
+        """The first digits of the digest of a program."""
+        return self._derived(path, "digest", lambda: digest_file(path)[:16])
+
+    def _derived(self, path: Path, what: str, derive: Callable[[], str]) -> str:
+        name = f"{path} {what}"
         known = self._seen.get(name)
         if not (isinstance(known, list) and known[:-1] == _stat(path)):
-            known = self._seen[name] = [*_stat(path), _module_version(path, module)]
+            known = self._seen[name] = [*_stat(path), derive()]
             self._dirty = True
         return str(known[-1])
 

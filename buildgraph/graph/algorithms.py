@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import networkx as nx
 
@@ -26,3 +27,17 @@ def shortest_cycle(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
         return []
     first = best.index(min(best))
     return best[first:] + best[:first]
+
+
+def shortest_paths(below: Mapping[str, Iterable[str]], starts: Iterable[str], ends: Iterable[str], most: int) -> list[list[str]]:
+    """Paths without repeated vertices from any start to any end, shortest first, at most ``most`` (Yen's algorithm)."""
+    source, sink = "", " "  # no vertex is called so
+    graph: nx.DiGraph[str] = nx.DiGraph((vertex, other) for vertex, others in below.items() for other in others)
+    graph.add_edges_from((source, vertex) for vertex in starts)
+    graph.add_edges_from((vertex, sink) for vertex in ends)
+    if source not in graph or sink not in graph:
+        return []
+    try:
+        return [path[1:-1] for path in islice(nx.shortest_simple_paths(graph, source, sink), most)]
+    except nx.NetworkXNoPath:
+        return []

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from buildgraph.recipes.values import Need
 
+if TYPE_CHECKING:
+    from buildgraph.graph.resolve import Walk
+
 NodeKind = Literal["package", "image"]
 EdgeKind = Literal["build", "runtime", "image"]
+EDGE_KINDS: tuple[EdgeKind, ...] = ("build", "runtime", "image")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPackage:
-    """A package that a node makes, as its recipe declares it. ``node`` is that node's id, ``folder`` its recipe's folder."""
+    """A package that a node makes, as its recipe declares it.
+
+    ``node`` is that node's id, ``folder`` its recipe's folder, ``priority`` apk's ``provider_priority``.
+    """
 
     name: str
     version: str
@@ -24,6 +32,7 @@ class LocalPackage:
     provides: tuple[str, ...] = ()
     path: str = ""
     line: int = 0
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Node ``source`` needs ``target``: a node's id, or the name of an external package (``external`` then)."""
+    """Node ``source`` needs ``target``: a node's id, or the name of an external package (``external`` then).
+
+    ``cut``: both are in one cycle, so that an external package, of a previous generation, stands in for the local one.
+    """
 
     source: str
     target: str
@@ -55,20 +67,42 @@ class Edge:
     path: str
     line: int
     external: bool = False
+    cut: bool = False
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or the file alone."""
+        return f"{self.path}:{self.line}" if self.line else self.path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Graph:
-    """The frozen graph.
+    """The frozen graph, without cycles.
 
     ``order``: node ids, dependencies first; ``dependencies``: for each node all nodes whose packages its box may hold, sorted;
-    ``edges``: the direct requirements, for people.
+    ``cycles``: the groups of nodes that would wait for each other, each sorted: no box of theirs holds a package of the group;
+    ``walks``: for a node and an architecture what its box may hold by what recipes declare, where that was kept.
     """
 
     nodes: Mapping[str, Node]
     order: tuple[str, ...]
     dependencies: Mapping[str, tuple[str, ...]]
-    edges: tuple[Edge, ...]
+    make_edges: Callable[[], tuple[Edge, ...]] = field(default=tuple, compare=False, repr=False)
+    cycles: tuple[tuple[str, ...], ...] = ()
+    walks: Mapping[str, Mapping[str, Walk]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """The direct requirements, for people; no build needs them, so they are made when first asked for."""
+        return self.make_edges()
+
+    @cached_property
+    def _cycle_of(self) -> dict[str, frozenset[str]]:
+        return {name: frozenset(cycle) for cycle in self.cycles for name in cycle}
+
+    def cycle_of(self, name: str) -> frozenset[str]:
+        """The nodes of the cycle that a node is in, itself included; empty for one that is in none."""
+        return self._cycle_of.get(name, frozenset())
 
     def dependents(self) -> dict[str, list[str]]:
         """For each node the nodes that depend on it."""
@@ -80,6 +114,8 @@ class Graph:
 
     def closure(self, wanted: list[str]) -> set[str]:
         """The wanted nodes and everything below them."""
+        if len(wanted) >= len(self.nodes):
+            return set(self.nodes)
         seen: set[str] = set()
         pending = list(wanted)
         while pending:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from buildgraph.keys.digest import Digest, digest_bytes
 
@@ -19,8 +20,7 @@ FORMAT = 1
 SECTIONS = ("recipe", "source", "pipeline", "setting", "local", "package", "external", "tool", "format")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One thing that the outputs depend on.
 
     ``value`` is a digest or a short text; ``why`` says in a few words why it counts; ``place`` is ``file`` or ``file:line``.
@@ -31,6 +31,9 @@ class Entry:
     value: str
     why: str = ""
     place: str = ""
+
+
+_JSON = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +54,23 @@ class KeyDocument:
 
     @staticmethod
     def of(entries: Iterable[Entry]) -> KeyDocument:
-        """The document of some entries, in any order."""
-        unique: dict[tuple[str, str], Entry] = {}
-        for entry in entries:
-            seen = unique.setdefault((entry.section, entry.name), entry)
-            if seen.value != entry.value:
-                message = f"two values for {entry.section} {entry.name}"
-                raise ValueError(message)
-        return KeyDocument(tuple(unique[key] for key in sorted(unique)))
+        """The document of some entries, in any order; ValueError for two values of one section and name."""
+        ordered = sorted(entries)
+        unique = {entry[:2]: entry for entry in ordered}
+        if len(unique) < len(ordered):
+            for entry in ordered:
+                if unique[entry[:2]].value != entry.value:
+                    message = f"two values for {entry.section} {entry.name}"
+                    raise ValueError(message)
+        return KeyDocument(tuple(unique.values()))
 
     def key(self) -> Digest:
         """The digest over what counts, independent of explanations."""
-        hashed = [[entry.section, entry.name, entry.value] for entry in self.entries]
-        return digest_bytes(json.dumps([FORMAT, hashed], ensure_ascii=True, separators=(",", ":")).encode())
+        return digest_bytes(_JSON([FORMAT, [entry[:3] for entry in self.entries]]).encode())
 
     def to_bytes(self) -> bytes:
         """One JSON array a line: section, name, value, why, place."""
-        lines = (
-            json.dumps([e.section, e.name, e.value, e.why, e.place], ensure_ascii=True, separators=(",", ":"))
-            for e in self.entries
-        )
-        return "".join(f"{line}\n" for line in lines).encode()
+        return "".join(f"{_JSON(entry)}\n" for entry in self.entries).encode()
 
     @staticmethod
     def from_bytes(data: bytes) -> KeyDocument:

@@ -4,6 +4,7 @@
     out/sbom/FOLDER/NAME/         the SBOMs that apko wrote
     out/packages/ARCH/*.apk       signed packages with a signed APKINDEX.tar.gz
     out/packages/NAME.rsa.pub     the key to verify them with
+    out/packages/FOLDER/ARCH/     the same for packages of whose name several recipes make one: a repository for each such folder
 
 What is there already and is the same is left alone; files of an older result are removed; the file that names the others
 (index.json, APKINDEX.tar.gz) is replaced last, in one step.
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterator, Mapping
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import OutputError
 from buildgraph.execute.collect import LAYOUT, SBOM
+from buildgraph.graph.model import Node
 from buildgraph.keys.digest import digest_bytes
 from buildgraph.plan.record import Output, Record
 
@@ -88,10 +92,32 @@ def _same_file(blob: Path, destination: Path) -> bool:
     return one.st_size == other.st_size and one.st_nlink == 1 and blob.read_bytes() == destination.read_bytes()
 
 
-def export_packages(records: Mapping[str, Record], known: Container[str], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
-    """Puts the packages of some nodes into the signed repository; the files that are now there for them.
+class PackageFolders:
+    """Which repository below ``out/packages`` the packages of a node go to.
 
-    What nodes exported that are not ``known`` any more is removed. Raises OutputError.
+    The common one, but for packages of a name that other recipes make too: one repository cannot hold both.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self._nodes = nodes
+        self._makers = Counter(
+            (architecture, package.name)
+            for node in nodes.values()
+            for architecture in node.architectures
+            for package in node.packages
+        )
+
+    def of(self, name: str) -> str:
+        """The folder of a node's repository, relative to ``out/packages``; empty for the common one."""
+        node = self._nodes[name]
+        made = ((architecture, package.name) for architecture in node.architectures for package in node.packages)
+        return node.folder if any(self._makers[package] > 1 for package in made) else ""
+
+
+def export_packages(records: Mapping[str, Record], nodes: Mapping[str, Node], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
+    """Puts the packages of some nodes into the signed repositories; the files that are now there for them.
+
+    What nodes exported that are not among the workspace's ``nodes`` any more is removed. Raises OutputError.
     """
     folder = out / "packages"
     with _told(out):
@@ -102,42 +128,53 @@ def export_packages(records: Mapping[str, Record], known: Container[str], out: P
             _replace(public, public_bytes)
         notes = _read_notes(folder)
         present = [public]
-        for gone in [node for node in notes if node not in known]:
+        indexed = _indexed(notes)
+        for gone in [node for node in notes if node not in nodes]:
             for path in notes.pop(gone):
                 (folder / path).unlink(missing_ok=True)
+        folders = PackageFolders(nodes)
         for node, record in sorted(records.items()):
-            present += _export_node(node, record, folder, key, cas, notes)
-        for architecture in sorted({path.name for path in folder.iterdir() if path.is_dir()}):
-            present.append(_write_index(folder, architecture, key, notes))
+            present += _export_node(node, record, folder, folders.of(node), key, cas, notes)
+        for repository in sorted(indexed | _indexed(notes)):
+            present.append(_write_index(folder, repository, key, notes))
         _replace(folder / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
     return present
 
 
-def _export_node(node: str, record: Record, folder: Path, key: SigningKey, cas: Cas, notes: dict[str, Any]) -> list[Path]:
+def _indexed(notes: Mapping[str, Iterable[str]]) -> set[str]:
+    """The folders with an index: ``ARCH``, ``FOLDER/ARCH``."""
+    return {posixpath.dirname(path) for files in notes.values() for path in files}
+
+
+def _export_node(
+    node: str, record: Record, folder: Path, repository: str, key: SigningKey, cas: Cas, notes: dict[str, Any]
+) -> list[Path]:
     before = notes.get(node, {})
     after: dict[str, list[Any]] = {}
     key_id = digest_bytes(signing.public_key(key.pem))[:16]
     for output in record.outputs:
-        target = folder / output.path
-        known = before.get(output.path)
+        path = posixpath.join(repository, output.path)
+        target = folder / path
+        known = before.get(path)
         if not (known and known[:2] == [output.digest, key_id] and known[2:] == _stat(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{os.getpid()}")
             signing.sign_package(cas.path(output.digest), temporary, key.pem, key.name)
             temporary.replace(target)
-        after[output.path] = [output.digest, key_id, *_stat(target)]
+        after[path] = [output.digest, key_id, *_stat(target)]
     for path in set(before) - set(after):
         (folder / path).unlink(missing_ok=True)
     notes[node] = after
     return [folder / path for path in after]
 
 
-def _write_index(folder: Path, architecture: str, key: SigningKey, notes: Mapping[str, Mapping[str, Any]]) -> Path:
-    paths = sorted({path for files in notes.values() for path in files if path.startswith(f"{architecture}/")})
+def _write_index(folder: Path, repository: str, key: SigningKey, notes: Mapping[str, Iterable[str]]) -> Path:
+    paths = sorted({path for files in notes.values() for path in files if posixpath.dirname(path) == repository})
     entries: list[IndexEntry] = [read_package(folder / path).entry for path in paths if (folder / path).is_file()]
-    target = folder / architecture / INDEX
+    target = folder / repository / INDEX
     content = signing.sign_index(index_archive(entries), key.pem, key.name)
     if not target.is_file() or target.read_bytes() != content:
+        target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, content)
     return target
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from buildgraph.errors import RecipeError
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.plan.explain import EXECUTABLE
-from buildgraph.plan.materials import Materials, SourceFile
+from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Source
+from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node as YamlNode
 from buildgraph.recipes.yamltext import Scalar
@@ -50,54 +51,63 @@ class Inputs:
     digest: Digests
     key: Callable[[str], bytes]
     environment: Environment
-    _made: dict[str, tuple[tuple[Entry, ...], Materials]] = field(default_factory=dict)
+    _own: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    _materials: dict[str, Materials] = field(default_factory=dict)
 
     def own(self, name: str) -> tuple[Entry, ...]:
         """The key entries of a node's own inputs."""
-        return self._inputs(name)[0]
+        if name not in self._own:
+            self._own[name] = tuple(self._walk(name).entries)
+        return self._own[name]
 
     def materials(self, name: str) -> Materials:
-        """What goes into a node's box besides packages."""
-        return self._inputs(name)[1]
+        """What goes into a node's box besides packages. Raises RecipeError where a file is not what its key entry says."""
+        if name not in self._materials:
+            self._materials[name] = self._walk(name).materials(self.own(name))
+        return self._materials[name]
 
     def texts(self, name: str) -> dict[str, str]:
         """The texts in a node's box by digest, for explanations."""
         return {digest_text(text): text for text in self.materials(name).texts.values()}
 
-    def _inputs(self, name: str) -> tuple[tuple[Entry, ...], Materials]:
-        if name not in self._made:
-            described = self.described[name]
-            walk = _Walk(self, described)
-            self._made[name] = walk.package() if isinstance(described.recipe, MelangeRecipe) else walk.image(described.recipe)
-        return self._made[name]
+    def network(self, name: str) -> tuple[str, ...]:
+        """Why a node's action gets the network; empty where it does not."""
+        described = self.described[name]
+        settings = self.workspace.manifest.settings(described.node.label)
+        mode = settings.network or self.workspace.manifest.network
+        if mode == "on":
+            return (f"network: on ({settings.place or 'the manifest'})",)
+        return () if mode == "off" else tuple(f"{reason.what} ({reason.path}:{reason.line})" for reason in described.network)
+
+    def source_files(self, name: str) -> Iterable[str]:
+        """The files of the workspace that are copied into a node's box."""
+        described = self.described[name]
+        if described.node.kind != "package":
+            return ()
+        settings = self.workspace.manifest.settings(described.node.label)
+        return self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings).files.values()
+
+    def _walk(self, name: str) -> _Walk:
+        described = self.described[name]
+        return (_PackageWalk if described.node.kind == "package" else _ImageWalk)(self, described)
 
 
 class _Walk:
-    """Collects the entries and the materials of one node."""
+    """Collects the entries of one node, and beside them what they stand for."""
 
     def __init__(self, inputs: Inputs, described: Described) -> None:
         self.inputs = inputs
         self.manifest = inputs.workspace.manifest
         self.described = described
         self.settings = self.manifest.settings(described.node.label)
+        self.recipe = posixpath.basename(described.node.path)
         self.entries: list[Entry] = []
-        self.texts: dict[str, str] = {}
         self.sources: list[SourceFile] = []
+        self.common()
+        self.own()
 
     def add(self, section: str, name: str, value: str, why: str, place: str = "") -> None:
         self.entries.append(Entry(section, name, value, why, place))
-
-    def text(self, section: str, path: str, content: str, why: str, place: str) -> None:
-        """A text file in the box, which counts by name and content."""
-        self.texts[path] = content
-        self.add(section, path, digest_text(content), why, place)
-
-    def source(self, section: str, path: str, origin: str, why: str) -> None:
-        """A file copied into the box; of its mode only whether its owner may execute it counts, as git has it."""
-        digest = self.inputs.digest(origin)
-        executable = bool(self.inputs.workspace.tree.files[origin][0] & _OWNER_EXECUTES)
-        self.sources.append(SourceFile(path, origin, digest, executable))
-        self.add(section, path, digest + (EXECUTABLE if executable else ""), why, origin)
 
     def common(self) -> None:
         environment = self.inputs.environment
@@ -110,83 +120,124 @@ class _Walk:
         if self.manifest.salt:
             self.add("setting", "salt", self.manifest.salt, "a salt disowns a cache")
 
-    def package(self) -> tuple[tuple[Entry, ...], Materials]:
-        recipe_file, recipe = self.described.target.recipe, self.described.recipe
-        self.common()
+    def own(self) -> None:
+        """Adds what is particular to the kind of node."""
+        raise NotImplementedError
+
+    def texts(self) -> dict[str, str]:
+        """The text files in the box, by their paths there."""
+        raise NotImplementedError
+
+    def materials(self, entries: Iterable[Entry]) -> Materials:
+        """What goes into the box; its texts are those of the entries, or RecipeError."""
+        counted = {entry.name: entry.value for entry in entries if entry.section in {"recipe", "pipeline", "setting"}}
+        texts = self.texts()
+        for path, text in texts.items():
+            if counted[path] != digest_text(text):
+                message = f"{self.described.node.path} changed while bg was at work ({path})"
+                raise RecipeError(message, hint="run it again")
+        return Materials(
+            kind=self.described.node.kind,
+            recipe=self.recipe,
+            texts=texts,
+            sources=tuple(self.sources),
+            epoch=self.manifest.source_date_epoch,
+        )
+
+
+class _PackageWalk(_Walk):
+    """A package: its recipe, local pipelines and sources."""
+
+    def own(self) -> None:
         self.add("tool", "melange", self.inputs.environment.melange, "writes the packages")
-        name = posixpath.basename(recipe_file.path)
-        self.text("recipe", name, yamltext.emit(boxed_melange(recipe_file.tree)), "the recipe", f"{recipe_file.path}:1")
-        for pipeline, found in sorted(self.described.pipelines.items()):
-            self.text(
-                "pipeline", f"pipelines/{pipeline}.yaml", yamltext.emit(found.tree), "used by the recipe", f"{found.path}:1"
-            )
-        found_sources = self.inputs.workspace.sources.sources(recipe_file, self.described.target.label.name, self.settings)
-        for path, origin in sorted(found_sources.files.items()):
-            self.source("source", f"src/{path}", origin, found_sources.why)
+        self.entries += self.described.texts
+        found = self.inputs.workspace.sources.sources(
+            self.described.target.recipe, self.described.target.label.name, self.settings
+        )
+        for path, origin in sorted(found.files.items()):
+            self.source(f"src/{path}", origin, found.why)
+        if self.settings.vars_file:
+            self.text_entry(VARS_FILE, "variables of the recipe", self.settings.vars_file)
+        for position, env_file in enumerate(self.settings.env_files):
+            self.text_entry(f"{ENV_FILES}{position}.env", "environment of the recipe's steps", env_file)
         for option in self.settings.options:
             self.add("setting", f"option {option}", "on", "a build option of the manifest", self.settings.place)
         if self.settings.root:
             self.add("setting", "root", "true", "the recipe runs as real root", self.settings.place)
-        network = self.network(recipe)
+        network = self.inputs.network(self.described.node.id)
         if network:
             self.add("setting", "network", "on", "; ".join(network))
-        return tuple(self.entries), Materials(
-            kind="package",
-            recipe=name,
-            texts=self.texts,
-            sources=tuple(self.sources),
-            epoch=self.manifest.source_date_epoch,
-            network=network,
+
+    def text_entry(self, path: str, why: str, origin: str) -> None:
+        self.add("recipe", path, digest_text(self.setting_files()[path]), why, f"{origin}:1")
+
+    def setting_files(self) -> dict[str, str]:
+        """The texts of the files with variables and with the environment, by their paths in the box."""
+        workspace, found = self.inputs.workspace, {}
+        if self.settings.vars_file:
+            found[VARS_FILE] = yamltext.emit(workspace.yaml_file(self.settings.vars_file).tree)
+        for position, env_file in enumerate(self.settings.env_files):
+            found[f"{ENV_FILES}{position}.env"] = workspace.text_file(env_file)
+        return found
+
+    def source(self, path: str, origin: str, why: str) -> None:
+        """A file copied into the box; of its mode only whether its owner may execute it counts, as git has it."""
+        digest = self.inputs.digest(origin)
+        executable = bool(self.inputs.workspace.tree.files[origin][0] & _OWNER_EXECUTES)
+        self.sources.append(SourceFile(path, origin, digest, executable))
+        self.add("source", path, digest + (EXECUTABLE if executable else ""), why, origin)
+
+    def texts(self) -> dict[str, str]:
+        pipelines = {
+            f"pipelines/{name}.yaml": yamltext.emit(self.inputs.workspace.yaml_file(path).tree)
+            for name, path in self.described.pipelines
+        }
+        own = yamltext.emit(boxed_melange(self.described.target.recipe.tree))
+        return {self.recipe: own, **pipelines, **self.setting_files()}
+
+    def materials(self, entries: Iterable[Entry]) -> Materials:
+        return replace(
+            super().materials(entries),
+            network=self.inputs.network(self.described.node.id),
             root=self.settings.root,
             options=self.settings.options,
-            steps=_steps(recipe_file),
+            steps=_steps(self.described.target.recipe),
         )
 
-    def network(self, recipe: MelangeRecipe | ApkoRecipe) -> tuple[str, ...]:
-        """Why the action gets the network; empty where it does not."""
-        mode = self.settings.network or self.manifest.network
-        if mode == "on":
-            return (f"network: on ({self.settings.place or 'the manifest'})",)
-        if mode == "off" or not isinstance(recipe, MelangeRecipe):
-            return ()
-        return tuple(f"{reason.what} ({reason.path}:{reason.line})" for reason in recipe.network)
 
-    def image(self, recipe: ApkoRecipe) -> tuple[tuple[Entry, ...], Materials]:
-        recipe_file = self.described.target.recipe
-        self.common()
+class _ImageWalk(_Walk):
+    """An image: its recipe with what it includes, and the keys that it shows."""
+
+    def own(self) -> None:
         self.add("tool", "apko", self.inputs.environment.apko, "makes the image")
-        tag = self.settings.tag or self.manifest.tag
-        reference = f"{self.described.target.label.name}:{tag}"
-        self.add("setting", "tag", reference, "lands in the image's SBOM and index", self.settings.place)
-        name = posixpath.basename(recipe_file.path)
-        merged = merged_apko(recipe_file.tree, recipe_file.path, recipe_file.text, load_include=self._include)
-        boxed = boxed_apko(merged, keyring=self._keys(recipe), fallback_repositories=self.manifest.repositories)
+        self.add("setting", "tag", self.tag, "lands in the image's SBOM and index", self.settings.place)
         included = ", ".join(self.described.includes)
         why = f"the recipe, which includes {included}" if included else "the recipe"
-        self.text("recipe", name, yamltext.emit(boxed), why, f"{recipe_file.path}:1")
-        return tuple(self.entries), Materials(
-            kind="image",
-            recipe=name,
-            texts=self.texts,
-            sources=tuple(self.sources),
-            epoch=self.manifest.source_date_epoch,
-            tag=reference,
-        )
+        texts = self.texts()
+        self.add("recipe", self.recipe, digest_text(texts[self.recipe]), why, f"{self.described.node.path}:1")
+        for line, path in self.keys().items():
+            self.add("setting", path, digest_text(texts[path]), "a key of the image's keyring", line)
+
+    @property
+    def tag(self) -> str:
+        return f"{self.described.target.label.name}:{self.settings.tag or self.manifest.tag}"
+
+    def keys(self) -> dict[str, str]:
+        """Where in the box the keys lie that the keyring names; apko copies them into the image under their base names."""
+        return {line: f"keys/{posixpath.basename(line)}" for line in self.inputs.workspace.keyring(self.described.keyring)}
+
+    def texts(self) -> dict[str, str]:
+        file, keys = self.described.target.recipe, self.keys()
+        merged = merged_apko(file.tree, file.path, file.text, load_include=self._include)
+        boxed = boxed_apko(merged, keyring=tuple(keys.values()), fallback_repositories=self.manifest.repositories)
+        found = {path: self.inputs.key(line).decode("utf-8", "surrogateescape") for line, path in keys.items()}
+        return {self.recipe: yamltext.emit(boxed), **found}
+
+    def materials(self, entries: Iterable[Entry]) -> Materials:
+        return replace(super().materials(entries), tag=self.tag)
 
     def _include(self, name: str, including: str) -> Source | None:
         return find_include(self.inputs.workspace, including, name)
-
-    def _keys(self, recipe: ApkoRecipe) -> tuple[str, ...]:
-        """Puts the keys that the keyring names into the box; apko copies them into the image under their base names."""
-        lines = [line.text for line in recipe.keyring] or list(self.manifest.keyring)
-        paths = []
-        for line in lines:
-            path = f"keys/{posixpath.basename(line)}"
-            self.text(
-                "setting", path, self.inputs.key(line).decode("utf-8", "surrogateescape"), "a key of the image's keyring", line
-            )
-            paths.append(path)
-        return tuple(paths)
 
 
 def _steps(recipe_file: RecipeFile) -> dict[str, str]:

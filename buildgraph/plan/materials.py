@@ -10,6 +10,10 @@ from typing import Literal
 
 from buildgraph.keys.digest import Digest
 
+# Where the files that melange gets by flags lie in a box.
+VARS_FILE = "settings/vars.yaml"
+ENV_FILES = "settings/env/"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:

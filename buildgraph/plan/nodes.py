@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
+from buildgraph.keys.digest import Digest, digest_text
+from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
-from buildgraph.recipes.melange import read_melange
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, Source
-from buildgraph.workspace.discovery import Target
+from buildgraph.recipes.builtins import Builtins
+from buildgraph.recipes.melange import boxed_melange, read_melange
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, Source, Written
+from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A node with the recipe that it was made from. ``includes`` and ``pipelines`` are the other YAML files that it uses."""
+    """A node, and what its recipe says beyond the graph.
+
+    ``repositories`` and ``keyring`` are the lines that count where external packages are chosen; ``texts`` the key entries of a
+    package's recipe and local pipelines; ``pipelines`` the files of the latter by name; ``includes`` the files that an image
+    includes; ``looked_for`` all files whose presence or content mattered, besides the recipe's own.
+    """
 
     node: Node
     target: Target
-    recipe: MelangeRecipe | ApkoRecipe
-    pipelines: dict[str, Source] = field(default_factory=dict)
-    includes: dict[str, Source] = field(default_factory=dict)
+    network: tuple[NetworkReason, ...] = ()
+    repositories: tuple[str, ...] = ()
+    keyring: tuple[Written, ...] = ()
+    texts: tuple[Entry, ...] = ()
+    pipelines: tuple[tuple[str, str], ...] = ()
+    includes: tuple[str, ...] = ()
+    looked_for: tuple[str, ...] = ()
+
+
+# The nodes of a target: none where its recipe is not for any of the wanted architectures.
+Describe = Callable[[Target], list[Described]]
 
 
 @dataclass(slots=True)
 class Nodes:
     """All nodes of a workspace, by target (its recipe's path); ``left_out`` says of targets without a node why they have none."""
 
-    described: dict[str, Described] = field(default_factory=dict)
-    by_target: dict[str, list[str]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    origins: dict[tuple[str, str], Label] = field(default_factory=dict)
+    described: Mapping[str, Described] = field(default_factory=dict)
+    by_target: Mapping[str, list[str]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str], Label] = field(default_factory=dict)
 
     def of(self, targets: Iterable[Target]) -> list[str]:
         """The nodes of some targets; TargetError where a target that was named alone has none."""
@@ -47,67 +63,166 @@ class Nodes:
         return found
 
 
-def make_nodes(workspace: Workspace, default_architecture: str) -> Nodes:
+def wanted_architectures(workspace: Workspace, default: str) -> tuple[str, ...]:
+    """The architectures to build for, by apk's names."""
+    return tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default,)
+
+
+def make_nodes(workspace: Workspace, describe: Describe, wanted: tuple[str, ...]) -> Nodes:
     """The nodes of a workspace. Raises RecipeError for a recipe that cannot be understood."""
-    nodes = Nodes()
-    wanted = tuple(map(architecture.to_apk, workspace.manifest.architectures)) or (default_architecture,)
+    described: dict[str, Described] = {}
+    by_target: dict[str, list[str]] = {}
+    left_out: dict[str, str] = {}
+    origins: dict[tuple[str, str], Label] = {}
     for target in (target for same_label in workspace.targets.values() for target in same_label):
-        made = _package_nodes(target, workspace, wanted) if target.kind == "package" else _image_node(target, workspace, wanted)
-        for described in made:
-            nodes.described[described.node.id] = described
-            nodes.by_target.setdefault(target.recipe.path, []).append(described.node.id)
-            for package in described.node.packages:
-                nodes.origins.setdefault((target.label.folder, package.name), target.label)
+        made = describe(target)
+        for found in made:
+            described[found.node.id] = found
+            by_target.setdefault(target.recipe.path, []).append(found.node.id)
+            for package in found.node.packages:
+                origins.setdefault((target.label.folder, package.name), target.label)
         if not made:
-            nodes.left_out[target.recipe.path] = f"its recipe is not for {', '.join(wanted)}"
-    return nodes
+            left_out[target.recipe.path] = f"its recipe is not for {', '.join(wanted)}"
+    return Nodes(described, by_target, left_out, origins)
 
 
-def _package_nodes(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def describe(target: Target, workspace: Workspace, wanted: tuple[str, ...], builtins: Builtins) -> list[Described]:
+    """The nodes of a target, from its recipe; ``builtins`` are melange's. Raises RecipeError for what it would refuse."""
+    if target.kind == "package":
+        return _packages(target, workspace, wanted, builtins)
+    return _image(target, workspace, wanted)
+
+
+def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], builtins: Builtins) -> list[Described]:
     recipe_file, label = target.recipe, target.label
-    folder = posixpath.dirname(recipe_file.path)
+    finder = _Pipelines(workspace, posixpath.dirname(recipe_file.path))
+    own_text = Entry(
+        "recipe",
+        posixpath.basename(recipe_file.path),
+        digest_text(yamltext.emit(boxed_melange(recipe_file.tree))),
+        "the recipe",
+        f"{recipe_file.path}:1",
+    )
     settings = workspace.manifest.settings(str(label))
+    setting_files = [path for path in (settings.vars_file, *settings.env_files) if path]
     made = []
     for arch in wanted:
-        pipelines: dict[str, Source] = {}
-
-        def find(name: str, found: dict[str, Source] = pipelines) -> Source | None:
-            local = workspace.find_pipeline(folder, name)
-            if local is not None:
-                found[name] = local[1]
-            return local[1] if local else None
-
-        recipe = read_melange(
-            recipe_file.tree, recipe_file.path, recipe_file.text, arch=arch, find_pipeline=find, build_options=settings.options
-        )
+        finder.found = {}
+        recipe = _read_package(target, workspace, arch, finder, builtins)
         allowed = recipe.target_architectures
-        if allowed and "all" not in allowed and arch not in allowed:
+        if allowed and arch not in allowed:
             continue
         identity = f"{label}@{arch}"
-        packages = tuple(
-            LocalPackage(
-                name=package.name,
-                version=package.version,
-                node=identity,
-                folder=label.folder,
-                depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
-                provides=package.provides,
-                path=package.path,
-                line=package.line,
-            )
-            for package in recipe.packages
-            if package.made
-        )
+        packages = tuple(_local(package, identity, label.folder) for package in recipe.packages if package.made)
         node = Node(identity, str(label), "package", (arch,), label.folder, recipe_file.path, packages, recipe.environment)
-        made.append(Described(node, target, recipe, pipelines))
+        # Tests may use others, which the box of a build does without.
+        used = {use.name for use in recipe.uses if use.file}
+        made.append(
+            Described(
+                node=node,
+                target=target,
+                network=recipe.network,
+                repositories=tuple(line.text for line in recipe.repositories),
+                keyring=recipe.keyring,
+                texts=(own_text, *(finder.entries[name] for name in sorted(used))),
+                pipelines=tuple((name, finder.found[name]) for name in sorted(used)),
+                looked_for=tuple(sorted({*finder.looked_for, *setting_files})),
+            )
+        )
     return made
 
 
-def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+def _read_package(target: Target, workspace: Workspace, arch: str, finder: _Pipelines, builtins: Builtins) -> MelangeRecipe:
+    file, settings = target.recipe, workspace.manifest.settings(str(target.label))
+    return read_melange(
+        file.tree,
+        file.path,
+        file.text,
+        arch=arch,
+        find_pipeline=finder.find,
+        build_options=settings.options,
+        vars_file=workspace.yaml_file(settings.vars_file) if settings.vars_file else None,
+        builtins=builtins,
+    )
+
+
+def read_target(target: Target, workspace: Workspace, arch: str, builtins: Builtins) -> MelangeRecipe | ApkoRecipe:
+    """All that a target's recipe says, for one architecture. Raises RecipeError."""
+    file = target.recipe
+    if target.kind == "package":
+        return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)), builtins)
+    return read_apko(
+        file.tree, file.path, file.text, load_include=lambda name, including: find_include(workspace, including, name)
+    )
+
+
+def _local(package: PackageDecl, node: str, folder: str) -> LocalPackage:
+    return LocalPackage(
+        name=package.name,
+        version=package.version,
+        node=node,
+        folder=folder,
+        depends=tuple(
+            Need(text, package.path, line, via="dependencies")
+            for text, line in zip(package.depends, package.depends_lines, strict=True)
+        ),
+        provides=package.provides,
+        path=package.path,
+        line=package.line,
+        priority=int(package.provider_priority or 0),
+    )
+
+
+class _Pipelines:
+    """Finds the local pipelines of one recipe, and keeps what was found and where was looked."""
+
+    def __init__(self, workspace: Workspace, folder: str) -> None:
+        self.workspace = workspace
+        self.folder = folder
+        self.found: dict[str, str] = {}
+        self.entries: dict[str, Entry] = {}
+        self.looked_for: set[str] = set()
+        self._sources: dict[str, Source | None] = {}
+
+    def find(self, name: str) -> Source | None:
+        """The local definition of a pipeline, None where there is none."""
+        if name not in self._sources:
+            self._sources[name] = self._read(name)
+        source = self._sources[name]
+        if source is not None:
+            self.found[name] = source.path
+        return source
+
+    def _read(self, name: str) -> Source | None:
+        for path in self.workspace.pipeline_places(self.folder, name):
+            self.looked_for.add(path)
+            if path in self.workspace.tree.files:
+                source = self.workspace.yaml_file(path)
+                digest = _digest_of(source)
+                self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", digest, "used by the recipe", f"{path}:1")
+                return source
+        return None
+
+
+# A workspace's pipeline is one value that hundreds of recipes use; kept with it, so that its identity stays its own.
+_known_digests: dict[int, tuple[Source, Digest]] = {}
+
+
+def _digest_of(source: Source) -> Digest:
+    """The digest of a pipeline's text in the box."""
+    known = _known_digests.get(id(source))
+    if known is None:
+        known = _known_digests[id(source)] = (source, digest_text(yamltext.emit(source.tree)))
+    return known[1]
+
+
+def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
     recipe_file, label = target.recipe, target.label
     includes: dict[str, Source] = {}
+    looked_for: set[str] = set()
 
     def load(name: str, including: str) -> Source | None:
+        looked_for.update(include_places(workspace.manifest.recipes, including, name))
         source = find_include(workspace, including, name)
         if source is not None:
             includes[source.path] = source
@@ -124,16 +239,19 @@ def _image_node(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -
     if not architectures:
         return []
     node = Node(str(label), str(label), "image", architectures, label.folder, recipe_file.path, (), recipe.packages)
-    return [Described(node, target, recipe, {}, includes)]
+    return [
+        Described(
+            node=node,
+            target=target,
+            repositories=tuple(line.text for line in (*recipe.build_repositories, *recipe.repositories)),
+            keyring=recipe.keyring,
+            includes=tuple(includes),
+            looked_for=tuple(sorted(looked_for)),
+        )
+    ]
 
 
 def find_include(workspace: Workspace, including: str, name: str) -> Source | None:
-    """The file that an ``include:`` names: as seen from the recipes folder, the workspace, or the including file's folder.
-
-    apko looks in the folder it runs in and in its ``--include-paths`` (pkg/paths/paths.go); people run it from one of these.
-    """
-    for place in (workspace.manifest.recipes, "", posixpath.dirname(including)):
-        path = posixpath.normpath(posixpath.join(place, name))
-        if path in workspace.tree.files:
-            return workspace.yaml_file(path)
-    return None
+    """The file that an ``include:`` names, None where there is none."""
+    places = include_places(workspace.manifest.recipes, including, name)
+    return next((workspace.yaml_file(path) for path in places if path in workspace.tree.files), None)

@@ -7,15 +7,15 @@ of their keys. A deep miss with an action hit is early cutoff.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
-from buildgraph.apk.version import Requirement
+from buildgraph.apk.version import SCANNED, Requirement
 from buildgraph.graph.model import Graph, Node
-from buildgraph.graph.resolve import Built, Locals, Resolution, resolve
+from buildgraph.graph.resolve import Built, Locals, Metadata, Resolution, Walk, unknown
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
 from buildgraph.keys.document import Entry, KeyDocument
 from buildgraph.plan.record import DeepRecord, Found, Record
@@ -48,8 +48,13 @@ class Action:
     node: Node
     key: Digest
     document: KeyDocument
-    resolutions: Mapping[str, Resolution]
+    walks: Mapping[str, Walk]
     dependencies: Mapping[str, Record]
+
+    @property
+    def resolutions(self) -> dict[str, Resolution]:
+        """What its box holds, by architecture."""
+        return _results(self.walks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Unlocked:
 
     missing: Mapping[str, Mapping[str, Need]]
     worlds: Mapping[str, tuple[str, ...]]
+    cut: Mapping[str, Mapping[str, str]]  # those that only a cycle makes external, with the node that makes the local package
 
 
 OwnEntries = Callable[[str], Sequence[Entry]]
@@ -80,26 +86,54 @@ class Rebuilder:
     own: OwnEntries
     store: Store
     known: dict[str, Record] = field(default_factory=dict)
+    kept_keys: dict[str, Digest] = field(default_factory=dict)  # deep keys that need not be worked out
+    _declared: dict[str, dict[str, Walk]] = field(default_factory=dict)
     _deep: dict[str, DeepKey] = field(default_factory=dict)
     _noted: dict[str, tuple[Digest, DeepRecord]] = field(default_factory=dict)  # what holds, and under which deep key
+    _led: dict[str, DeepRecord] = field(default_factory=dict)  # what was found, whether or not it holds
     _grown: bool = False
 
     def unlocked(self, nodes: Iterable[str]) -> dict[str, Unlocked]:
         """The nodes whose declared world the lock does not cover yet."""
         found = {}
         for name in nodes:
-            result = self._uncovered(self._resolve(self.graph.nodes[name], lambda _: None))
+            result = self._uncovered(_results(self._declared_walks(name)))
             if result is not None:
                 found[name] = result
         return found
 
+    def lacks_only(self, name: str, absent: Collection[tuple[str, str]]) -> bool:
+        """Whether a node's declared world lacks something, and nothing but these, given as architecture and requirement."""
+        missing = [(arch, text) for arch, found in _results(self._declared_walks(name)).items() for text in found.reach.missing]
+        return bool(missing) and all(item in absent for item in missing)
+
+    def unmet(self, name: str) -> dict[str, Need]:
+        """What a node's declared world asks for and neither the lock nor a later scan of built packages can have."""
+        results = _results(self._declared_walks(name)).values()
+        return {
+            text: _need(found, text, asker)
+            for found in results
+            for text, asker in found.reach.missing.items()
+            if not text.startswith(SCANNED)
+        }
+
+    def _declared_walks(self, name: str) -> dict[str, Walk]:
+        """What a node's box may hold by what recipes declare, by architecture."""
+        known = self._declared.get(name)
+        if known is None:
+            walks = self.graph.walks.get(name) or self._walks(self.graph.nodes[name], unknown)
+            known = self._declared[name] = self._with_pools(walks)
+        return known
+
     def use_pools(self, pools: dict[str, Pool]) -> None:
         """Goes on with a lock that has grown; deep keys are computed anew."""
         self.pools = pools
+        self.kept_keys.clear()
         self._deep.clear()
+        self._declared.clear()
         self._grown = True
         self._noted = {
-            name: (key, led) for name, (key, led) in self._noted.items() if self.deep(name).key == key and self._still_holds(led)
+            name: (key, led) for name, (key, led) in self._noted.items() if self.deep_key(name) == key and self._still_holds(led)
         }
 
     def deep(self, name: str) -> DeepKey:
@@ -108,7 +142,7 @@ class Rebuilder:
         while pending:
             top = pending[-1]
             below = () if top in self._deep else self.graph.dependencies[top]
-            waiting = [other for other in below if other not in self._deep]
+            waiting = [other for other in below if other not in self._deep and other not in self.kept_keys]
             if waiting:
                 pending += waiting
                 continue
@@ -117,8 +151,20 @@ class Rebuilder:
             pending.pop()
         return self._deep[name]
 
+    def deep_key(self, name: str) -> Digest:
+        """A node's deep key alone, which may be known without its document."""
+        return self.kept_keys.get(name) or self.deep(name).key
+
+    def known_keys(self) -> dict[str, Digest]:
+        """The deep keys that are known by now."""
+        return self.kept_keys | {name: deep.key for name, deep in self._deep.items()}
+
+    def worked_out(self) -> Collection[str]:
+        """The nodes whose keys were worked out, not kept."""
+        return self._deep.keys()
+
     def _deep_key(self, node: Node) -> DeepKey:
-        resolutions = self._resolve(node, lambda _: None)
+        resolutions = _results(self._declared_walks(node.id))
         entries = [*self.own(node.id)]
         # A local package that only an external one asks for is no dependency of the graph: the deep record has its key.
         declared = set(self.graph.dependencies[node.id])
@@ -127,7 +173,7 @@ class Rebuilder:
             entries += [Entry("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
             for name, package in resolution.packages.items():
                 cause = resolution.causes[name]
-                key = self._deep[package.node].key if package.node in declared else "asked for by the pool"
+                key = self.deep_key(package.node) if package.node in declared else "asked for by the pool"
                 entries.append(
                     Entry("local", f"{architecture}/{name}", f"{key} {package.node}", f"needed as {cause.text}", cause.place)
                 )
@@ -136,16 +182,30 @@ class Rebuilder:
 
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""
-        key = self.deep(name).key
+        key = self.deep_key(name)
         led = self.store.deep(key)
-        if led is None or not self._still_holds(led):
+        if led is None:
+            return None
+        self._led[name] = led
+        if not self._still_holds(led):
             return None
         self._noted[name] = key, led
         return self.store.record(led.action)
 
+    def rests_on(self, name: str) -> set[str]:
+        """The nodes that a node's look-up may rest on besides those that the graph says it depends on."""
+        deep, led = self._deep.get(name), self._led.get(name)
+        found = {other for resolution in deep.resolutions.values() for other in resolution.nodes()} if deep else set()
+        if led is not None:
+            found.update(led.nodes)
+            for architecture, beyond in led.found.items():
+                local = self.local[architecture]
+                found.update(offer.package.node for text in beyond.names for offer in local.offers_of(text))
+        return found - {name, *self.graph.dependencies[name]}
+
     def _still_holds(self, led: DeepRecord) -> bool:
         for name, key in led.nodes.items():
-            if name not in self.graph.nodes or self.deep(name).key != key:
+            if name not in self.graph.nodes or self.deep_key(name) != key:
                 return False
         return all(
             architecture in self.pools and self._answer(architecture, found.requirements, found.names) == found.answer
@@ -168,7 +228,8 @@ class Rebuilder:
     def action(self, name: str) -> Action | Suspended | Unlocked:
         """The action of a node whose dependencies are known (in ``known``)."""
         node = self.graph.nodes[name]
-        resolutions = self._resolve(node, self._metadata)
+        walks = self._with_pools(self._walks(node, self._metadata))
+        resolutions = _results(walks)
         needed = sorted({other for resolution in resolutions.values() for other in resolution.nodes()})
         waiting = tuple(other for other in needed if other not in self.known)
         if waiting:
@@ -181,7 +242,7 @@ class Rebuilder:
             entries += external_entries(architecture, resolution)
             entries += self._package_entries(architecture, resolution)
         document = KeyDocument.of(entries)
-        return Action(node, document.key(), document, resolutions, {other: self.known[other] for other in needed})
+        return Action(node, document.key(), document, walks, {other: self.known[other] for other in needed})
 
     def _package_entries(self, architecture: str, resolution: Resolution) -> list[Entry]:
         entries = []
@@ -200,13 +261,13 @@ class Rebuilder:
         if any(other not in self._noted for other in action.dependencies) or (self._grown and not self._is_current(name, action)):
             return None
         below = [self._noted[other][1] for other in action.dependencies]
-        nodes = {other: self.deep(other).key for other in action.dependencies}
+        nodes = {other: self.deep_key(other) for other in action.dependencies}
         for led in below:
             nodes.update(led.nodes)
         beyond = nodes.keys() - set(self.graph.dependencies[name])
         if beyond:
             beyond -= self.graph.closure([name])
-        found = {architecture: self._found(name, architecture, action, below) for architecture in action.resolutions}
+        found = {architecture: self._found(name, architecture, action, below) for architecture in action.walks}
         deep = self.deep(name)
         led = DeepRecord(
             action.key, digest_bytes(deep.document.to_bytes()), {other: nodes[other] for other in sorted(beyond)}, found
@@ -220,11 +281,11 @@ class Rebuilder:
 
     def _found(self, name: str, architecture: str, action: Action, below: Iterable[DeepRecord]) -> Found:
         """What a box, and those below it, asked for beyond what the deep key covers."""
-        resolution, declared = action.resolutions[architecture], self.deep(name).resolutions[architecture]
+        walk, declared = action.walks[architecture], self._declared_walks(name)[architecture]
         covered = {"", *self.graph.dependencies[name]}
-        asked = resolution.asked - {ask for ask in declared.asked if ask[2] in covered}
+        asked = walk.asked() - {ask for ask in declared.asked() if ask[2] in covered}
         names = {Requirement.parse(text).name for text, _, _ in asked}
-        requirements = set(resolution.requirements) - set(declared.requirements)
+        requirements = set(walk.result.requirements) - set(declared.result.requirements)
         for led in below:
             if architecture in led.found:
                 requirements.update(led.found[architecture].requirements)
@@ -236,11 +297,12 @@ class Rebuilder:
         record = self.known.get(name)
         return record.built() if record else None
 
-    def _resolve(self, node: Node, metadata: Callable[[str], Built | None]) -> dict[str, Resolution]:
-        return {
-            architecture: resolve(node, self.local[architecture], self.pools[architecture], metadata)
-            for architecture in node.architectures
-        }
+    def _walks(self, node: Node, metadata: Metadata) -> dict[str, Walk]:
+        cycle = self.graph.cycle_of(node.id)
+        return {architecture: Walk(node, self.local[architecture], metadata, cycle) for architecture in node.architectures}
+
+    def _with_pools(self, walks: Mapping[str, Walk]) -> dict[str, Walk]:
+        return {architecture: walk.ask_pool(self.pools[architecture]) for architecture, walk in walks.items()}
 
     def _uncovered(self, resolutions: Mapping[str, Resolution]) -> Unlocked | None:
         missing = {
@@ -250,11 +312,16 @@ class Rebuilder:
         }
         if not missing:
             return None
-        return Unlocked(missing, {architecture: tuple(resolutions[architecture].requirements) for architecture in missing})
+        worlds = {architecture: tuple(resolutions[architecture].requirements) for architecture in missing}
+        return Unlocked(missing, worlds, {architecture: resolutions[architecture].cut for architecture in missing})
+
+
+def _results(walks: Mapping[str, Walk]) -> dict[str, Resolution]:
+    return {architecture: walk.result for architecture, walk in walks.items()}
 
 
 def _need(resolution: Resolution, text: str, asker: str) -> Need:
-    return resolution.needs.get(text) or Need(text, via=f"the external package {asker}" if asker else "")
+    return resolution.external.get(text) or Need(text, via=f"the external package {asker}" if asker else "")
 
 
 def package_output(record: Record, name: str, architecture: str) -> tuple[str, Digest]:

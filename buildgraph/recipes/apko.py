@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from buildgraph.errors import RecipeError
-from buildgraph.recipes import architecture, schema, yamltext
+from buildgraph.errors import RecipeError, did_you_mean
+from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.pipelines import child, mappings_of, text_of, texts_of
 from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
@@ -19,11 +19,14 @@ from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 LoadInclude: TypeAlias = Callable[[str, str], Source | None]
 
 _MAX_INCLUDES = 20
-_CERTIFICATE_NAME = re.compile(r"[a-zA-Z0-9_-]+[a-zA-Z0-9_.-]*")
+_FILE_NAME = re.compile(r"[a-zA-Z0-9_-]+[a-zA-Z0-9_.-]*")
 _LISTS = ("keyring", "runtime_keyring", "build_repositories", "runtime_repositories", "repositories", "packages")
 # Mappings that are merged key by key; an `entrypoint`, `layering` or `certificates` is taken whole.
 _MERGED_INSIDE = frozenset({"contents", "accounts", "environment", "annotations"})
-_REMOTE = re.compile(r"https?://")
+_REMOTE = re.compile(r"(?:@\S+\s+)?https?://")
+# apko wants a line for /etc/apk/repositories; where all packages are local, people give it melange's default out-dir.
+_NO_REPOSITORY = "./packages"
+_PATH_TYPES = ("directory", "empty-file", "hardlink", "symlink", "permissions")
 
 
 def read_apko(tree: Node, path: str, text: str, *, load_include: LoadInclude) -> ApkoRecipe:
@@ -66,14 +69,16 @@ def boxed_apko(merged: Mapping, *, keyring: tuple[str, ...] = (), fallback_repos
     """The image as it lies in the box: packages come from ``./repo``, what the image shows stays the user's.
 
     ``repositories`` move to ``runtime_repositories``, because apko writes both to /etc/apk/repositories (build/apk.go) but asks
-    only the former; local folders and tagged lines are dropped, as the image could not reach them. Where none is left,
-    ``fallback_repositories`` (the manifest's) stand in. ``keyring`` are paths inside the box of the key files that the user's
-    keyring lines name: apko copies each to /etc/apk/keys under its base name, so equal base names give an equal image.
+    only the former; folders are dropped, as the image could not reach them. Where none is left, ``fallback_repositories`` (the
+    manifest's) stand in, and where there are none either, the folders stay, since apko wants a line. ``keyring`` are paths inside
+    the box of the key files that the user's keyring lines name: apko copies each to /etc/apk/keys under its base name, so equal
+    base names give an equal image.
     """
     contents = merged.items.get("contents")
     contents = contents if isinstance(contents, Mapping) else Mapping()
     kept = [item.text for key in ("repositories", "runtime_repositories") for item in texts_of(child(contents, key))]
-    runtime = [line for line in dict.fromkeys(kept) if _REMOTE.match(line)] or list(fallback_repositories)
+    runtime = [line for line in dict.fromkeys(kept) if _REMOTE.match(line)]
+    runtime = runtime or list(fallback_repositories or dict.fromkeys(kept)) or [_NO_REPOSITORY]
     changes: dict[str, Node | None] = {
         "build_repositories": Sequence([Scalar("./repo")]),
         "runtime_repositories": Sequence([Scalar(line) for line in runtime]),
@@ -173,26 +178,59 @@ def _files(sources: list[Source]) -> tuple[Written, ...]:
 
 
 def _validate(sources: list[Source]) -> None:
-    """What apko's Validate refuses."""
+    """What apko refuses: Validate, and of the build what can be seen in the recipe (paths.go, layers.go)."""
+    keys: set[str] = set()
     for source in sources:
-        for user in mappings_of(child(source.tree, "accounts", "users")):
-            if not text_of(user.items.get("username")):
-                raise RecipeError("a user has no `username`", where=yamltext.place(user, source.path, source.text))
-            if schema.number(user.items.get("uid")) == 0:
-                where = yamltext.place(user.items.get("uid", user), source.path, source.text)
-                raise RecipeError("a user must not have the uid 0", where=where, hint="to run as root, use `run-as: 0`")
-        for group in mappings_of(child(source.tree, "accounts", "groups")):
-            if not text_of(group.items.get("groupname")):
-                raise RecipeError("a group has no `groupname`", where=yamltext.place(group, source.path, source.text))
-        named = [
-            *mappings_of(child(source.tree, "certificates", "additional")),
-            *mappings_of(child(source.tree, "contents", "runtime_keyring")),
-        ]
-        for entry in named:
-            name = text_of(entry.items.get("name"))
-            if not _CERTIFICATE_NAME.fullmatch(name):
-                what = f"`{name}` cannot be the name of a file: letters, digits and `_.-`, no dot first"
-                raise RecipeError(what, where=yamltext.place(entry.items.get("name", entry), source.path, source.text))
+        _validate_accounts(source)
+        for path in mappings_of(child(source.tree, "paths")):
+            kind = text_of(path.items.get("type"))
+            if kind not in _PATH_TYPES:
+                hint = did_you_mean(kind, _PATH_TYPES) or "the types are " + ", ".join(_PATH_TYPES)
+                raise _refusal(f"`{kind}` is not a type of path", path.items.get("type", path), source, hint)
+        for key in mappings_of(child(source.tree, "contents", "runtime_keyring")):
+            name = _file_name(key, source)
+            if name in keys:
+                raise _refusal(f"there are two runtime keys `{name}`", key.items["name"], source)
+            keys.add(name)
+            if not text_of(key.items.get("content")):
+                raise _refusal("a runtime key has no `content`", key, source)
+    _validate_what_is_taken_whole(sources)
+
+
+def _validate_accounts(source: Source) -> None:
+    for user in mappings_of(child(source.tree, "accounts", "users")):
+        if not text_of(user.items.get("username")):
+            raise _refusal("a user has no `username`", user, source)
+        if scalars.number(user.items.get("uid")) == 0:
+            raise _refusal(
+                "a user must not have the uid 0", user.items.get("uid", user), source, "to run as root, use `run-as: 0`"
+            )
+    for group in mappings_of(child(source.tree, "accounts", "groups")):
+        if not text_of(group.items.get("groupname")):
+            raise _refusal("a group has no `groupname`", group, source)
+
+
+def _validate_what_is_taken_whole(sources: list[Source]) -> None:
+    certificates, layering = _first(sources, "certificates"), _first(sources, "layering")
+    if certificates:
+        for certificate in mappings_of(child(certificates[1], "additional")):
+            _file_name(certificate, certificates[0])
+    if layering:
+        strategy = text_of(child(layering[1], "strategy"))
+        if strategy != "origin" and (strategy or scalars.number(child(layering[1], "budget"))):
+            raise _refusal(f"`{strategy}` is not a layering strategy", layering[1], layering[0], "the only one is `origin`")
+
+
+def _file_name(entry: Mapping, source: Source) -> str:
+    name = text_of(entry.items.get("name"))
+    if not _FILE_NAME.fullmatch(name):
+        what = f"`{name}` cannot be the name of a file: letters, digits and `_.-`, no dot first"
+        raise _refusal(what, entry.items.get("name", entry), source)
+    return name
+
+
+def _refusal(what: str, node: Node, source: Source, hint: str = "") -> RecipeError:
+    return RecipeError(what, where=yamltext.place(node, source.path, source.text), hint=hint)
 
 
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from buildgraph.apk.version import Version
 from buildgraph.errors import Place, RecipeError, did_you_mean
-from buildgraph.recipes import architecture, schema, yamltext
+from buildgraph.recipes import architecture, scalars, schema, yamltext
+from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
-from buildgraph.recipes.pipelines import child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
-from buildgraph.recipes.substitute import Replace, SubstitutionError, evaluate, literal_replacer, substitute, transform
-from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, Written
+from buildgraph.recipes.pipelines import Step, child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
+from buildgraph.recipes.substitute import (
+    Replace,
+    SubstitutionError,
+    TooLongError,
+    evaluate,
+    literal_replacer,
+    substitute,
+    transform,
+)
+from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -19,20 +29,59 @@ if TYPE_CHECKING:
 
 _PACKAGE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+_.-]*")
 _PRIORITY = re.compile(r"[-+]?[0-9]+")
+_CPE_FIELD = re.compile(r"[a-z0-9][a-z0-9+_.-]*")
+_CPE_PARTS = ("a", "o")
+_CAPABILITIES = ("cap_ipc_lock", "cap_net_admin", "cap_net_bind_service", "cap_net_raw", "cap_sys_admin")
+_OUT = "/home/build/melange-out"
+_MAX_PACKAGES = 10_000
+_PINNED = Table()
+
+Variables: TypeAlias = dict[str, str]
 
 
 def read_melange(
-    tree: Node, path: str, text: str, *, arch: str, find_pipeline: FindPipeline, build_options: tuple[str, ...] = ()
+    tree: Node,
+    path: str,
+    text: str,
+    *,
+    arch: str,
+    find_pipeline: FindPipeline,
+    build_options: tuple[str, ...] = (),
+    vars_file: Source | None = None,
+    builtins: Builtins = _PINNED,
 ) -> MelangeRecipe:
     """The recipe in ``tree`` for one architecture (in any spelling) and the given build options.
 
     ``path`` and ``text`` are what places in it show. ``find_pipeline`` gives the workspace's definition of a ``uses:`` name, or
-    None. Raises RecipeError, with a place, for everything that melange would refuse before it starts to build.
+    None; ``builtins`` has melange's own. ``vars_file`` is what ``--vars-file`` would name (``read_vars`` checks it). Raises
+    RecipeError, with a place, for everything that melange would refuse before it starts to build, but for shell syntax.
     """
     if not isinstance(tree, Mapping):
         raise RecipeError(f"expected a mapping, found {yamltext.describe(tree)}", where=yamltext.place(tree, path, text))
     schema.check(tree, schema.RECIPE, path, text)
-    return _Reader(tree, Source(path, tree, text), arch, build_options).recipe(find_pipeline)
+    compiler = Compiler(find_pipeline, builtins, arch)
+    try:
+        return _Reader(tree, Source(path, tree, text), arch, build_options, vars_file).recipe(compiler)
+    except TooLongError as error:
+        raise RecipeError(str(error), where=yamltext.place(tree, path, text)) from None
+
+
+def read_vars(source: Source) -> Mapping:
+    """The mapping in a vars-file. Raises RecipeError where melange could not take it."""
+    if not isinstance(source.tree, Mapping):
+        what = f"a vars-file must be a mapping, found {yamltext.describe(source.tree)}"
+        raise RecipeError(what, where=yamltext.place(source.tree, source.path, source.text))
+    schema.check(source.tree, schema.TEXT_MAP, source.path, source.text)
+    return source.tree
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A package with its node and the parse-time substitution of its texts."""
+
+    package: PackageDecl
+    node: Mapping
+    replace: Replace
 
 
 @dataclass(slots=True)
@@ -41,29 +90,29 @@ class _Reader:
     source: Source
     arch: str
     options: tuple[str, ...]
+    vars_file: Source | None
     name: str = ""
     version: str = ""
     epoch: int = 0
 
-    def recipe(self, find_pipeline: FindPipeline) -> MelangeRecipe:
+    def recipe(self, compiler: Compiler) -> MelangeRecipe:
         package = self._package()
-        variables = self._parse_variables(package)
-        replace = literal_replacer(variables)
-        self.name, self.version = replace(text_of(package.items["name"])), replace(text_of(package.items["version"]))
-        self._check_name(self.name, package)
-        description = replace(text_of(package.items.get("description")))
+        own_vars = self._vars()
+        description = text_of(package.items.get("description"))
+        self.name, self.version = text_of(package.items["name"]), text_of(package.items["version"])
+        replace = literal_replacer(
+            self._transformed({**self._package_variables(), "package.description": description, **own_vars})
+        )
+        self.name, self.version, description = replace(self.name), replace(self.version), replace(description)
         # From here on the package's own fields count with their variables replaced (config.go: buildConfigMap(&cfg) again).
-        variables = {**variables, **self._package_variables(description)}
-        strict = {**self._package_variables(description), **self._vars()}
-        packages, step_lists = self._packages(package, description, replace, variables, strict)
-        self._check_steps(self.tree)
-        environment = self._environment(replace, variables)
-        scope = self._compile_variables(packages)
-        compiler = Compiler(find_pipeline)
-        compiler.compile(steps_of(self.tree.items.get("pipeline"), self.source, replace), scope)
-        for declared, node, own_replace in step_lists:
-            own_scope = self._subpackage_scope(declared, node, scope)
-            compiler.compile(steps_of(node.items.get("pipeline"), self.source, own_replace), own_scope, made=declared.made)
+        strict = {**self._package_variables(), "package.description": description, **own_vars}
+        variables = self._transformed(strict)
+        self._check_package(package)
+        declared = self._packages(package, description, replace, variables, strict)
+        environment = self._environment(child(self.tree, "environment"), replace, variables)
+        self._apply_options(environment)
+        scope = self._compile_variables(own_vars, declared)
+        tests = self._compile(compiler, declared, variables, scope)
         contents = child(self.tree, "environment", "contents")
         capabilities, options = self.tree.items.get("capabilities"), self.tree.items.get("options")
         return MelangeRecipe(
@@ -71,10 +120,10 @@ class _Reader:
             name=self.name,
             version=self.version,
             epoch=self.epoch,
-            full_version=f"{self.version}-r{self.epoch}",
+            full_version=self._full_version(),
             description=description,
             target_architectures=self._targets(package, replace),
-            packages=tuple(packages),
+            packages=tuple(each.package for each in declared),
             environment=(*environment, *compiler.needs),
             repositories=tuple(
                 self._written(item, replace)
@@ -90,6 +139,7 @@ class _Reader:
             capabilities_dropped=tuple(item.text for item in texts_of(child(capabilities, "drop"))),
             resources=_resources(package),
             options=tuple(sorted(options.items) if isinstance(options, Mapping) else ()),
+            tests=tests,
         )
 
     def _package(self) -> Mapping:
@@ -100,34 +150,80 @@ class _Reader:
             if not text_of(package.items.get(key)):
                 where = yamltext.key_place(self.tree, "package", self.source.path, self.source.text)
                 raise RecipeError(f"the package has no `{key}`", where=where)
-        self.epoch = schema.number(package.items.get("epoch"))
+        self.epoch = scalars.number(package.items.get("epoch"))
         return package
+
+    def _check_package(self, package: Mapping) -> None:
+        """What melange refuses about the package itself (config.go, validate; build.go, BuildPackage)."""
+        self._check_name(self.name, package)
+        try:
+            Version.parse(self.version)
+        except ValueError as error:
+            raise RecipeError(str(error), where=value_place(package, "version", self.source)) from None
+        for given in mappings_of(package.items.get("setcap")):
+            for names in map_of(given.items.get("add")):
+                for name in names.split(","):
+                    if name not in _CAPABILITIES:
+                        hint = did_you_mean(name, _CAPABILITIES) or "it takes " + ", ".join(_CAPABILITIES)
+                        raise RecipeError(f"melange cannot set the capability `{name}`", where=self._at(given), hint=hint)
+            if not text_of(given.items.get("reason")):
+                raise RecipeError("a capability needs a `reason`", where=self._at(given))
+        self._check_cpe(package.items.get("cpe"))
+
+    def _check_cpe(self, cpe: Node | None) -> None:
+        given = {key: value for key, value in map_of(cpe).items() if value}
+        if not given or not isinstance(cpe, Mapping):
+            return
+        if given.get("part", "a") not in _CPE_PARTS:
+            raise RecipeError("the `part` of a CPE is `a` or `o`", where=value_place(cpe, "part", self.source))
+        if ("vendor" in given) != ("product" in given):
+            raise RecipeError("a CPE with a `vendor` needs a `product`, and the other way round", where=self._at(cpe))
+        for key, value in given.items():
+            if key != "part" and not _CPE_FIELD.fullmatch(value):
+                what = f"`{value}` cannot stand in a CPE: small letters, digits and `+_.-`, a letter or digit first"
+                raise RecipeError(what, where=value_place(cpe, key, self.source))
 
     def _check_name(self, name: str, node: Mapping) -> None:
         if not _PACKAGE_NAME.fullmatch(name):
             what = f"`{name}` is not a package name: letters, digits and `+_.-`, a letter or digit first"
             raise RecipeError(what, where=value_place(node, "name", self.source))
 
-    def _package_variables(self, description: str) -> dict[str, str]:
+    def _full_version(self) -> str:
+        return f"{self.version}-r{self.epoch}"
+
+    def _package_variables(self) -> Variables:
         return {
             "package.name": self.name,
             "package.version": self.version,
-            "package.description": description,
             "package.epoch": str(self.epoch),
-            "package.full-version": f"{self.version}-r{self.epoch}",
+            "package.full-version": self._full_version(),
         }
 
-    def _vars(self) -> dict[str, str]:
-        return {f"vars.{key}": value for key, value in map_of(self.tree.items.get("vars")).items()}
+    def _vars(self) -> Variables:
+        """The recipe's variables, those of a vars-file before them (config.go, ParseConfiguration)."""
+        own = self.tree.items.get("vars")
+        found = map_of(own)
+        if self.vars_file is not None:
+            more = map_of(read_vars(self.vars_file))
+            if more and not isinstance(own, Mapping):
+                what = f"melange takes variables from {self.vars_file.path} only for a recipe that has `vars:`"
+                raise RecipeError(what, where=self._at(self.tree), hint="add `vars: {}` to the recipe")
+            found |= more
+        return {f"vars.{key}": value for key, value in found.items()}
 
-    def _parse_variables(self, package: Mapping) -> dict[str, str]:
-        self.name, self.version = text_of(package.items["name"]), text_of(package.items["version"])
-        variables = {**self._package_variables(text_of(package.items.get("description"))), **self._vars()}
-        self._transform(variables)
-        return variables
+    def _var_place(self, name: str) -> Place:
+        """Where the value of a variable is written."""
+        for source, node in (
+            (self.vars_file, self.vars_file and self.vars_file.tree),
+            (self.source, self.tree.items.get("vars")),
+        ):
+            if source is not None and isinstance(node, Mapping) and name in node.items:
+                return value_place(node, name, source)
+        return self._at(self.tree)
 
-    def _transform(self, variables: dict[str, str]) -> None:
-        """Adds what ``var-transforms`` define, in their order (vars.go, PerformVarSubstitutions)."""
+    def _transformed(self, variables: Variables) -> Variables:
+        """With what ``var-transforms`` define, in their order (vars.go, PerformVarSubstitutions)."""
+        variables = dict(variables)
         for node in mappings_of(self.tree.items.get("var-transforms")):
             given = {key: text_of(node.items.get(key)) for key in ("from", "match", "replace", "to")}
             start = self._substituted(node, "from", given["from"], variables)
@@ -135,15 +231,13 @@ class _Reader:
                 variables[f"vars.{given['to']}"] = transform(start, given["match"], given["replace"])
             except SubstitutionError as error:
                 raise RecipeError(error.what, where=value_place(node, "match", self.source)) from None
+        return variables
 
     def _packages(
-        self, package: Mapping, description: str, replace: Replace, variables: dict[str, str], strict: dict[str, str]
-    ) -> tuple[list[PackageDecl], list[tuple[PackageDecl, Mapping, Replace]]]:
-        """The declared packages, and for each subpackage its node and its parse-time substitution."""
-        transformed = dict(strict)
-        self._transform(transformed)
-        packages = [self._declared(package, self.name, description, "", replace, transformed, strict)]
-        steps = []
+        self, package: Mapping, description: str, replace: Replace, variables: Variables, strict: Variables
+    ) -> list[_Declared]:
+        """The package and the subpackages with their ranges expanded."""
+        declared = [_Declared(self._declared(package, self.name, description, replace, variables, strict), package, replace)]
         names = {self.name}
         for node, own in self._expanded(replace, variables):
             name = own(text_of(node.items.get("name")))
@@ -151,14 +245,13 @@ class _Reader:
             if name in names:
                 raise RecipeError(f"the package `{name}` is made twice", where=value_place(node, "name", self.source))
             names.add(name)
+            if len(names) > _MAX_PACKAGES:
+                raise RecipeError(f"more than {_MAX_PACKAGES:,} packages", where=value_place(node, "range", self.source))
             own_description = own(text_of(node.items.get("description")))
-            condition = own(text_of(node.items.get("if")))
-            declared = self._declared(node, name, own_description, condition, own, transformed, strict)
-            packages.append(declared)
-            steps.append((declared, node, own))
-        return packages, steps
+            declared.append(_Declared(self._declared(node, name, own_description, own, variables, strict), node, own))
+        return declared
 
-    def _expanded(self, replace: Replace, variables: dict[str, str]) -> Iterator[tuple[Mapping, Replace]]:
+    def _expanded(self, replace: Replace, variables: Variables) -> Iterator[tuple[Mapping, Replace]]:
         """Subpackages with their ranges expanded, keys sorted (config.go, replaceSubpackages)."""
         data = mappings_of(self.tree.items.get("data"))
         ranges = {text_of(given.items.get("name")): map_of(given.items.get("items")) for given in data}
@@ -176,12 +269,12 @@ class _Reader:
                 yield node, literal_replacer({**variables, "range.key": key, "range.value": value})
 
     def _declared(
-        self, node: Mapping, name: str, description: str, condition: str, replace: Replace,
-        transformed: dict[str, str], strict: dict[str, str],
-    ) -> PackageDecl:  # fmt: skip
+        self, node: Mapping, name: str, description: str, replace: Replace, variables: Variables, strict: Variables
+    ) -> PackageDecl:
         given = node.items.get("dependencies")
+        is_origin = name == self.name
 
-        def texts(key: str, variables: dict[str, str]) -> tuple[str, ...]:
+        def texts(key: str, variables: Variables) -> tuple[str, ...]:
             return tuple(
                 self._substituted(given, key, replace(item.text), variables)
                 for item in texts_of(child(given, key))
@@ -189,21 +282,25 @@ class _Reader:
             )
 
         def priority(key: str) -> str:
-            text = text_of(child(given, key))
+            text = replace(text_of(child(given, key)))
             if not text or not isinstance(given, Mapping):
                 return ""
-            text = self._substituted(given, key, replace(text), strict)
-            if text and not _PRIORITY.fullmatch(text):
-                raise RecipeError(f"`{key}` must be a whole number, found `{text}`", where=value_place(given, key, self.source))
-            return text
+            result = self._substituted(given, key, text, strict)
+            # melange loses the result for subpackages, in a loop's copy (config.go, applySubstitutionsForPriorities).
+            result = result if is_origin else text
+            if result and not (_PRIORITY.fullmatch(result) and abs(int(result)) <= scalars.MAX_INT):
+                raise RecipeError(f"`{key}` must be a whole number, found `{result}`", where=value_place(given, key, self.source))
+            return result
 
+        condition = "" if is_origin else replace(text_of(node.items.get("if")))
         line, _ = node.keys.get("name", (node.line, 0))
         return PackageDecl(
             name=name,
-            version=f"{self.version}-r{self.epoch}",
+            version=self._full_version(),
             description=description,
-            provides=texts("provides", transformed),
-            depends=texts("runtime", transformed),
+            provides=texts("provides", variables),
+            depends=texts("runtime", variables),
+            depends_lines=tuple(item.line for item in texts_of(child(given, "runtime"))),
             replaces=texts("replaces", strict),
             provider_priority=priority("provider-priority"),
             replaces_priority=priority("replaces-priority"),
@@ -219,79 +316,97 @@ class _Reader:
         except SubstitutionError as error:
             raise RecipeError(f"`if`: {error.what}", where=value_place(node, "if", self.source)) from None
 
-    def _environment(self, replace: Replace, variables: dict[str, str]) -> list[Need]:
-        """``environment.contents.packages`` after build options (build.go, applyBuildOption)."""
-        contents = child(self.tree, "environment", "contents")
+    def _environment(self, node: Node | None, replace: Replace, variables: Variables) -> list[Need]:
+        """``contents.packages`` of an ``environment:`` (config.go, applySubstitutionsForPackages)."""
         needs: list[Need] = []
-        for item in texts_of(child(contents, "packages")):
-            where = yamltext.place(item, self.source.path, self.source.text)
+        for item in texts_of(child(node, "contents", "packages")):
             try:
                 text = substitute(replace(item.text), variables)
             except SubstitutionError as error:
-                raise RecipeError(error.what, where=where, hint=did_you_mean(error.name, variables)) from None
-            needs.append(Need(text, where.path, where.line, where.column, "environment"))
+                raise RecipeError(error.what, where=self._at(item), hint=did_you_mean(error.name, variables)) from None
+            needs.append(Need(text, self.source.path, item.line, item.column, "environment"))
+        return needs
+
+    def _apply_options(self, needs: list[Need]) -> None:
+        """What build options add to the environment and take from it (build.go, applyBuildOption)."""
         for option in self.options:
             change = child(self.tree, "options", option, "environment", "contents", "packages")
             added = texts_of(child(change, "add"))
             needs += [Need(item.text, self.source.path, item.line, item.column, f"option {option}") for item in added]
             for removed in texts_of(child(change, "remove")):
-                needs = _without(needs, removed.text)
-        return needs
+                if not _remove(needs, removed.text):
+                    what = f"`{removed.text}` is listed more than once and last, which melange does not survive removing"
+                    raise RecipeError(what, where=self._at(removed))
 
-    def _compile_variables(self, packages: list[PackageDecl]) -> dict[str, str]:
+    def _compile_variables(self, own_vars: Variables, declared: list[_Declared]) -> Variables:
         """The variables of every step (pipeline.go, NewSubstitutionMap)."""
-        variables = {
-            **self._package_variables(""),
-            "package.srcdir": "/home/build",
-            "targets.outdir": "/home/build/melange-out",
-            "targets.destdir": f"/home/build/melange-out/{self.name}",
-            "targets.contextdir": f"/home/build/melange-out/{self.name}",
-            "context.name": self.name,
-            **architecture.variables(self.arch),
-        }
-        del variables["package.description"]
-        own = self._vars()
+        own_vars = dict(own_vars)
         for option in self.options:
-            own |= {f"vars.{key}": value for key, value in map_of(child(self.tree, "options", option, "vars")).items()}
-        for key, value in own.items():
+            own_vars |= {f"vars.{key}": value for key, value in map_of(child(self.tree, "options", option, "vars")).items()}
+        for key, value in own_vars.items():
             if "${{" in value:
                 # melange resolves variables in the random order of a Go map, starting from nothing.
-                node = self.tree.items.get("vars")
-                where = value_place(node, key[5:], self.source) if isinstance(node, Mapping) else None
-                raise RecipeError(f"the variable `{key}` refers to other variables, which melange does not support", where=where)
-        variables |= own
-        self._transform(variables)
-        variables |= {f"targets.package.{declared.name}": f"/home/build/melange-out/{declared.name}" for declared in packages}
+                what = f"the variable `{key}` refers to other variables, which melange does not support"
+                raise RecipeError(what, where=self._var_place(key.removeprefix("vars.")))
+        variables = self._transformed({
+            **self._package_variables(),
+            "package.srcdir": "/home/build",
+            "targets.outdir": _OUT,
+            "targets.destdir": f"{_OUT}/{self.name}",
+            "targets.contextdir": f"{_OUT}/{self.name}",
+            "context.name": self.name,
+            **architecture.variables(self.arch),
+            **own_vars,
+        })  # fmt: skip
+        variables |= {f"targets.package.{each.package.name}": f"{_OUT}/{each.package.name}" for each in declared}
         options = self.tree.items.get("options")
         variables |= {f"options.{key}.enabled": "false" for key in (options.items if isinstance(options, Mapping) else ())}
         variables |= {f"options.{key}.enabled": "true" for key in self.options}
         return variables
 
-    def _subpackage_scope(self, declared: PackageDecl, node: Mapping, scope: dict[str, str]) -> dict[str, str]:
-        folder = f"/home/build/melange-out/{declared.name}"
+    def _compile(
+        self, compiler: Compiler, declared: list[_Declared], variables: Variables, scope: Variables
+    ) -> tuple[TestDecl, ...]:
+        """Compiles all pipelines in melange's order (compile.go, Compile); what the tests need comes back."""
+        tests = []
+        for position, each in enumerate(declared):
+            steps = steps_of((each.node if position else self.tree).items.get("pipeline"), self.source, each.replace)
+            self._check_steps(steps)
+            own_scope = self._subpackage_scope(each, scope) if position else scope
+            compiler.compile(steps, own_scope, made=each.package.made)
+            test = (each.node if position else self.tree).items.get("test")
+            if isinstance(test, Mapping):
+                tests.append(self._test(test, each, variables, own_scope, compiler.another()))
+        return tuple(tests)
+
+    def _test(self, test: Mapping, tested: _Declared, variables: Variables, scope: Variables, compiler: Compiler) -> TestDecl:
+        needs = self._environment(test.items.get("environment"), tested.replace, variables)
+        compiler.compile(steps_of(test.items.get("pipeline"), self.source, tested.replace), scope, made=False)
+        own = Need(tested.package.name, self.source.path, test.line, test.column, "test")
+        return TestDecl(tested.package.name, (*needs, *compiler.needs, own), test.line)
+
+    def _subpackage_scope(self, declared: _Declared, scope: Variables) -> Variables:
+        name = declared.package.name
         own = {
             **scope,
-            "subpkg.name": declared.name,
-            "context.name": declared.name,
-            "targets.subpkgdir": folder,
-            "targets.contextdir": folder,
+            "subpkg.name": name,
+            "context.name": name,
+            "targets.subpkgdir": f"{_OUT}/{name}",
+            "targets.contextdir": f"{_OUT}/{name}",
         }
-        self._substituted(node, "if", declared.condition, own)
+        self._substituted(declared.node, "if", declared.package.condition, own)
         return own
 
-    def _check_steps(self, node: Mapping) -> None:
+    def _check_steps(self, steps: tuple[Step, ...]) -> None:
         """What melange refuses about steps as they are written (config.go, validatePipelines)."""
-        for step in mappings_of(node.items.get("pipeline")):
-            uses, runs, given = (step.items.get(key) for key in ("uses", "runs", "with"))
-            if isinstance(given, Mapping) and not text_of(uses):
-                where = yamltext.key_place(step, "with", self.source.path, self.source.text)
+        for step in steps:
+            if step.with_ and not step.uses:
+                where = yamltext.key_place(step.node, "with", self.source.path, self.source.text)
                 raise RecipeError("a step has `with` but no `uses`", where=where)
-            if text_of(uses) and text_of(runs):
-                where = yamltext.key_place(step, "runs", self.source.path, self.source.text)
-                raise RecipeError(f"a step cannot have both `uses: {text_of(uses)}` and `runs`", where=where)
-            self._check_steps(step)
-        for subpackage in mappings_of(node.items.get("subpackages")):
-            self._check_steps(subpackage)
+            if step.uses and step.runs:
+                where = yamltext.key_place(step.node, "runs", self.source.path, self.source.text)
+                raise RecipeError(f"a step cannot have both `uses: {step.uses}` and `runs`", where=where)
+            self._check_steps(step.steps)
 
     def _targets(self, package: Mapping, replace: Replace) -> tuple[str, ...]:
         targets = tuple(replace(item.text) for item in texts_of(package.items.get("target-architecture")))
@@ -300,7 +415,7 @@ class _Reader:
     def _written(self, item: Scalar, replace: Replace) -> Written:
         return Written(replace(item.text), self.source.path, item.line, item.column)
 
-    def _substituted(self, node: Node | None, key: str, text: str, variables: dict[str, str]) -> str:
+    def _substituted(self, node: Node | None, key: str, text: str, variables: Variables) -> str:
         try:
             return substitute(text, variables)
         except SubstitutionError as error:
@@ -316,14 +431,20 @@ def _resources(package: Mapping) -> Resources:
     return Resources(**given, timeout=text_of(package.items.get("timeout")))
 
 
-def _without(needs: list[Need], text: str) -> list[Need]:
-    """A package taken out as melange does it: the last one takes its place, and is itself not looked at again."""
-    kept, size = list(needs), len(needs)
-    for position in range(len(kept)):
-        if kept[position].text == text and size:
-            kept[position] = kept[size - 1]
+def _remove(needs: list[Need], text: str) -> bool:
+    """Takes a package out as melange does it: the last one takes its place, and is itself not looked at again.
+
+    False where melange goes on beyond the end that it has set itself, and panics.
+    """
+    size = len(needs)
+    for position, need in enumerate(list(needs)):
+        if need.text == text:
+            if position >= size:
+                return False
             size -= 1
-    return kept[:size]
+            needs[position] = needs[size]
+    del needs[size:]
+    return True
 
 
 def normalise(tree: Mapping) -> Mapping:

@@ -7,16 +7,12 @@ A guess by text, on the side of opening the network: what it misses fails in the
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from functools import cache, lru_cache
 
 # Built-in pipelines whose commands download (melange pkg/build/pipelines): sources, modules, crates, wheels' build tools.
 FETCHING_PIPELINES = frozenset({
-    "fetch", "git-checkout", "go/build", "go/install", "go/bump", "go/covdata", "cargo/build", "npm/install", "maven/pombump",
-    "python/build", "python/build-wheel", "python/install",
+    "fetch", "git-checkout", "go/build", "go/build/v2", "go/install", "go/bump", "go/covdata", "cargo/build", "npm/install",
+    "maven/pombump", "python/build", "python/build-wheel", "python/install",
 })  # fmt: skip
 
 # A command and its subcommands that download; None: any use does. The third part are options that keep it offline.
@@ -64,44 +60,59 @@ _COMMANDS: tuple[tuple[str, str | None, str], ...] = (
 
 def _pattern(command: str, subcommands: str | None) -> str:
     # Between a command and its subcommand stand options: `git -C dir clone`, `npm --prefix x ci`, `cargo +nightly build`.
-    options = r"(?:\s+[-+]\S+(?:\s+(?!-)\S+(?=\s))?)*?"
+    options = r"(?:\s+[-+]\S+(?:\s+(?![-+])\S+(?=\s))?)*?"
     return rf"(?:{command}){options}\s+(?:{subcommands})(?![\w.:/])" if subcommands else rf"(?:{command})(?![\w.:/=-])"
 
 
 @cache
-def _known() -> list[tuple[re.Pattern[str], re.Pattern[str] | None]]:
-    return [
-        (re.compile(_pattern(command, subcommands)), re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None)
-        for command, subcommands, offline in _COMMANDS
-    ]
+def _known() -> dict[str, list[tuple[re.Pattern[str], re.Pattern[str] | None]]]:
+    """Patterns of commands, with those of options that keep them offline, by the letters that they begin with."""
+    found: dict[str, list[tuple[re.Pattern[str], re.Pattern[str] | None]]] = {}
+    for command, subcommands, offline in _COMMANDS:
+        pattern = re.compile(_pattern(command, subcommands))
+        kept = re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None
+        for letters in dict.fromkeys(_ALTERNATIVE.findall(command)):
+            found.setdefault(letters, []).append((pattern, kept))
+    return found
 
 
-_FIRST_WORDS = "|".join(re.split(r"\\s|\(\?=", command)[0] for command, _, _ in _COMMANDS)
-_WORDS = re.compile(rf"(?<![\w.-])(?:{_FIRST_WORDS})(?![\w])")
-# Where a shell expects a command: at the start, after an operator or a keyword, behind assignments and a folder.
+_ALTERNATIVE = re.compile(r"(?:^|\(\?:|\|)([a-z]+)")
+_LETTERS = re.compile(r"(?<![\w.-])[a-z]+")
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+# Where a shell expects a command: at the start, after an operator or a keyword, behind assignments and a folder. The limits
+# keep a hostile line from costing more than its length.
 _START = re.compile(
     r"(?:^|[;&|({`!]|\b(?:then|do|else|elif|if|while|until|exec|time|command|xargs|env|eval|sudo|retry|timeout\s+\S+)\s)\s*"
-    r"(?:[A-Za-z_]\w*=(?:\"[^\"]*\"|'[^']*'|[^\s;&|\"']*)\s+)*(?:[\w.~$\{\}-]*/)*(?=[A-Za-z])"
+    r"(?:[A-Za-z_]\w{0,80}=(?:\"[^\"]*\"|'[^']*'|[^\s;&|\"']*)\s+){0,16}(?:[\w.~$\{\}-]{0,80}/){0,16}(?=[a-z])"
 )
 _END = re.compile(r"[;&|)`]|$")
 _LINE_LIMIT = 4000
 
 
-def fetching_commands(script: str) -> Iterator[tuple[str, int]]:
-    """Commands of a shell script that download, each with the index of its line in the script, in order."""
-    if not _WORDS.search(script):
-        return
-    for index, line in _logical_lines(script):
-        if not _WORDS.search(line):
+@lru_cache(maxsize=1024)
+def fetching_commands(script: str) -> tuple[str, ...]:
+    """The commands of a shell script that download, such as ``npm ci``: each once, in the order of the script."""
+    known = _known()
+    if known.keys().isdisjoint(_LETTERS.findall(script)):
+        return ()
+    text = (_COMMENT.sub("", script) if "#" in script else script).replace("\\\n", "  ")
+    found: dict[str, None] = {}
+    end = -1
+    for word in _LETTERS.finditer(text):
+        if word.start() < end or word[0] not in known:
             continue
-        for start in _START.finditer(line):
-            found = _command_at(line, start.end())
-            if found:
-                yield found, index
+        begin = text.rfind("\n", 0, word.start()) + 1
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        line = text[begin : min(end, begin + _LINE_LIMIT)].split(" #", 1)[0]
+        found |= dict.fromkeys(_command_at(line, start.end()) for start in _START.finditer(line))
+    found.pop("", None)
+    return tuple(found)
 
 
 def _command_at(line: str, position: int) -> str:
-    for pattern, offline in _known():
+    letters = _LETTERS.match(line, position)
+    for pattern, offline in _known().get(letters[0], ()) if letters else ():
         match = pattern.match(line, position)
         if match is None:
             continue
@@ -110,22 +121,3 @@ def _command_at(line: str, position: int) -> str:
         if offline is None or not offline.search(rest):
             return " ".join(match[0].split())
     return ""
-
-
-def _logical_lines(script: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments, continued ones joined, each with the index of its first line."""
-    pending: list[str] = []
-    first = 0
-    for index, raw in enumerate(script.split("\n")):
-        line = raw.strip()
-        if not pending:
-            first = index
-        if line.startswith("#"):
-            line = ""
-        if line.endswith("\\"):
-            pending.append(line[:-1])
-            continue
-        yield first, " ".join([*pending, line])[:_LINE_LIMIT].split(" #", 1)[0]
-        pending = []
-    if pending:
-        yield first, " ".join(pending)[:_LINE_LIMIT]

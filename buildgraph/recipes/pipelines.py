@@ -1,22 +1,19 @@
-"""Pipeline steps and the definitions that ``uses:`` loads: melange's built-in ones, and those in folders of the workspace."""
+"""Pipeline steps, as recipes and the definitions that ``uses:`` loads have them."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from buildgraph.recipes import yamltext
+from buildgraph.errors import RecipeError
+from buildgraph.recipes import scalars, schema, yamltext
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from buildgraph.errors import Place
     from buildgraph.recipes.substitute import Replace
-
-MELANGE_VERSION = "v0.59.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +24,18 @@ class Input:
     required: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A pipeline step after parse-time substitution (melange config.go, Pipeline).
+class Position(NamedTuple):
+    """A place in a file, by what it is made of."""
 
-    ``definition`` is what its ``uses:`` has loaded, None before that; keys that the definition has count instead of the step's
-    own (compile.go: the definition is decoded onto the step).
-    """
+    path: str
+    line: int
+    column: int
+
+
+# Not frozen, since creating a frozen dataclass takes three times as long and a workspace has a hundred thousand; never changed.
+@dataclass(slots=True)
+class Step:
+    """A pipeline step after parse-time substitution (melange config.go, Pipeline)."""
 
     node: Mapping
     source: Source
@@ -46,6 +48,14 @@ class Step:
     inputs: dict[str, Input]
     steps: tuple[Step, ...]
     definition: Step | None = None
+
+    def position(self, key: str) -> Position:
+        """As ``place``, without the excerpt: what no error needs."""
+        owner = self
+        if self.definition is not None and key in self.definition.node.items and self.definition.source.text:
+            owner = self.definition
+        value = owner.node.items.get(key, owner.node)
+        return Position(owner.source.path, value.line, value.column)
 
     def place(self, key: str, needle: str = "") -> Place:
         """Where ``key`` of this step is written, at ``needle`` inside its value if that can be found."""
@@ -118,55 +128,45 @@ def step_of(node: Mapping, source: Source, replace: Replace) -> Step:
 
 def _inputs(node: Node) -> dict[str, Input]:
     declared = node.items.items() if isinstance(node, Mapping) else ()
-    return {
-        name: Input(text_of(child(value, "default")), text_of(child(value, "required")).lower() in {"true", "yes", "on", "y"})
-        for name, value in declared
-    }
+    return {name: Input(text_of(child(value, "default")), scalars.truth(child(value, "required"))) for name, value in declared}
+
+
+@lru_cache(maxsize=4096)
+def definition_of(source: Source) -> Step:
+    """The step that a definition file describes; RecipeError where it does not have the form of one.
+
+    melange decodes definitions without KnownFields (usescache.go), so unknown keys are fine in them.
+    """
+    tree = source.tree
+    if isinstance(tree, Scalar) and tree.is_null:
+        tree = Mapping()
+    if not isinstance(tree, Mapping):
+        what = f"expected a mapping, found {yamltext.describe(tree)}"
+        raise RecipeError(what, where=yamltext.place(tree, source.path, source.text))
+    schema.check(tree, schema.PIPELINE, source.path, source.text, known_fields=False)
+    return step_of(tree, source, str)
 
 
 def load(call: Step, definition: Step) -> Step:
-    """The step that results from decoding a definition onto the step that uses it (compile.go, compilePipeline)."""
-    given = {key for key, value in definition.node.items.items() if not (isinstance(value, Scalar) and value.is_null)}
+    """The step that results from decoding a definition onto the step that uses it (compile.go, compilePipeline).
+
+    What the definition has goes before what the step has. A null there leaves the step's text, but takes its mapping away.
+    """
+    items = definition.node.items
     return Step(
         node=call.node,
         source=call.source,
         uses=call.uses,
-        condition=definition.condition if "if" in given else call.condition,
+        condition=definition.condition if _has_text(items.get("if")) else call.condition,
         with_=call.with_,
-        runs=definition.runs if "runs" in given else call.runs,
-        directory=definition.directory if "working-directory" in given else call.directory,
-        needs=definition.needs if "needs" in given else call.needs,
-        inputs={**call.inputs, **definition.inputs},
+        runs=definition.runs if _has_text(items.get("runs")) else call.runs,
+        directory=definition.directory if _has_text(items.get("working-directory")) else call.directory,
+        needs=definition.needs if "needs" in items else call.needs,
+        inputs={**call.inputs, **definition.inputs} if call.inputs else definition.inputs,
         steps=definition.steps,
         definition=definition,
     )
 
 
-def builtin_names(version: str = MELANGE_VERSION) -> tuple[str, ...]:
-    """The names of the pipelines that this version of melange carries."""
-    return tuple(_table().get(version, {}))
-
-
-@cache
-def builtin(name: str, version: str = MELANGE_VERSION) -> Step | None:
-    """A built-in definition, without its commands; None where melange has none of that name."""
-    data = _table().get(version, {}).get(name)
-    tree = _node(data) if data is not None else None
-    if not isinstance(tree, Mapping):
-        return None
-    return step_of(tree, Source(f"melange {version}: {name}", tree, ""), str)
-
-
-@cache
-def _table() -> dict[str, dict[str, Any]]:
-    text = resources.files(__package__).joinpath("builtin_pipelines.json").read_text(encoding="utf-8")
-    table: dict[str, dict[str, Any]] = json.loads(text)
-    return table
-
-
-def _node(data: Any) -> Node:
-    if isinstance(data, dict):
-        return Mapping({key: _node(value) for key, value in data.items()})
-    if isinstance(data, list):
-        return Sequence([_node(value) for value in data])
-    return Scalar(data)
+def _has_text(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and not node.is_null

@@ -6,23 +6,21 @@ gopkg.in/yaml.v3 gives their fields; both tools decode recipes with ``KnownField
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
-from buildgraph.recipes import yamltext
-from buildgraph.recipes.yamltext import FALSES, TRUES, Mapping, Node, Scalar, Sequence
+from buildgraph.recipes import scalars, yamltext
+from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A scalar type; ``pattern`` is what its text must match, None for any text."""
+    """A scalar type; ``accepts`` says which scalars it takes, None for all."""
 
     what: str
-    pattern: re.Pattern[str] | None = None
-    # yaml.v3 turns no quoted text into a number, but takes quoted bools' words and durations.
-    quoted: bool = True
+    accepts: Callable[[Scalar], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,12 @@ class Struct:
 
 Shape: TypeAlias = "Leaf | ListOf | MapOf | Struct"
 
-_INT = r"[0-9](?:_?[0-9])*|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[0-9]+\.0*"
 TEXT = Leaf("a text")
-BOOL = Leaf("true or false", re.compile("|".join(sorted(TRUES | FALSES)) + "|(?i:y|n|yes|no|on|off)"))
-UINT = Leaf("a whole number", re.compile(rf"\+?(?:{_INT})"), quoted=False)
-INT = Leaf("a whole number", re.compile(rf"[-+]?(?:{_INT})"), quoted=False)
-DURATION = Leaf("a duration such as `90m`", re.compile(r"[-+]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)"))
+BOOL = Leaf("true or false", scalars.is_bool)
+UINT = Leaf("a whole number", scalars.is_uint)
+UINT32 = Leaf("a whole number below 2^32", scalars.is_uint32)
+INT = Leaf("a whole number", scalars.is_int)
+DURATION = Leaf("a duration such as `90m`", scalars.is_duration)
 TEXTS = ListOf(TEXT)
 TEXT_MAP = MapOf(TEXT)
 
@@ -110,12 +108,14 @@ class _Checker:
     def scalar(self, node: Scalar, shape: Shape, key: str) -> None:
         if not isinstance(shape, Leaf):
             raise self.mismatch(node, shape, key)
-        if shape.pattern is None:
-            return
-        if not shape.pattern.fullmatch(node.text):
-            raise self.mismatch(node, shape, key)
-        if not (shape.quoted or node.plain):
-            raise self.mismatch(node, shape, key, found=f'the quoted text "{node.text}"')
+        if shape.accepts is not None and not shape.accepts(node):
+            quoted = f'the quoted text "{node.text}"' if self._is_quoted(node, shape) else ""
+            raise self.mismatch(node, shape, key, found=quoted)
+
+    @staticmethod
+    def _is_quoted(node: Scalar, shape: Leaf) -> bool:
+        """Whether the field would take the text if it stood there without its quotes."""
+        return not node.plain and shape.accepts is not None and shape.accepts(Scalar(node.text, plain=True))
 
     def mismatch(self, node: Node, shape: Shape, key: str, found: str = "") -> RecipeError:
         what = f"{f'`{key}`: ' if key else ''}expected {expected(shape)}, found {found or yamltext.describe(node)}"
@@ -143,32 +143,17 @@ def _plural(shape: Shape) -> str:
     return "mappings" if isinstance(shape, (Struct, MapOf)) else "lists"
 
 
-def number(node: Node | None) -> int:
-    """The value of a checked UINT or INT field, by Go's rules (strconv.ParseInt with base 0: ``010`` is 8); 0 where not given."""
-    if not isinstance(node, Scalar) or node.is_null:
-        return 0
-    digits = node.text.replace("_", "").lower().lstrip("+")
-    if "." in digits:
-        return int(float(digits))
-    sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
-    for prefix, base in (("0x", 16), ("0b", 2), ("0o", 8)):
-        if digits.startswith(prefix):
-            return sign * int(digits[2:], base)
-    octal = len(digits) > 1 and digits.startswith("0") and not set(digits) & {"8", "9"}
-    return sign * int(digits, 8 if octal else 10)
-
-
 # What apko reads, by its pkg/build/types/types.go.
 
 _ACCOUNTS = Struct(
     "`accounts`",
     {
         "run-as": TEXT,
-        "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT, "gid": UINT})),
-        "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT, "members": TEXTS})),
+        "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT32, "gid": UINT32})),
+        "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT32, "members": TEXTS})),
     },
 )
-_CONTENTS = Struct(
+CONTENTS = Struct(
     "`contents`",
     {
         **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
@@ -176,12 +161,14 @@ _CONTENTS = Struct(
         "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
     },
 )
-_PATH = Struct("a path", {**texts("path", "type", "source"), "uid": UINT, "gid": UINT, "permissions": UINT, "recursive": BOOL})
+_PATH = Struct(
+    "a path", {**texts("path", "type", "source"), "uid": UINT32, "gid": UINT32, "permissions": UINT32, "recursive": BOOL}
+)
 IMAGE = Struct(
     "an apko recipe",
     {
         **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
-        "contents": _CONTENTS,
+        "contents": CONTENTS,
         "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
         "accounts": _ACCOUNTS,
         "archs": TEXTS,

@@ -25,6 +25,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "t": "\t"}
 _MAX_CONDITION_DEPTH = 50
+_MAX_LENGTH = 16 << 20
 
 
 class SubstitutionError(Exception):
@@ -36,24 +37,46 @@ class SubstitutionError(Exception):
         self.name = name
 
 
-def literal_replacer(variables: Variables) -> Replace:
-    """The parse-time substitution: exact ``${{name}}`` only, one pass, unknown ones left as they are."""
+class TooLongError(Exception):
+    """A text gets too long by its variables: a few lines can stand for more text than any memory holds."""
 
-    def known(match: re.Match[str]) -> str:
-        return variables.get(match[0][3:-2], match[0])
+    def __init__(self, name: str) -> None:
+        what = f"with `{name}` filled in" if name else "transformed"
+        super().__init__(f"{what}, a text is longer than {_MAX_LENGTH >> 20} MiB")
+
+
+def literal_replacer(variables: Variables) -> Replace:
+    """The parse-time substitution: exact ``${{name}}`` only, one pass, unknown ones left as they are. Raises TooLongError."""
 
     def replace(text: str) -> str:
-        return _LITERAL.sub(known, text) if "${{" in text else text
+        if "${{" not in text:
+            return text
+        length = len(text)
+
+        def known(match: re.Match[str]) -> str:
+            nonlocal length
+            value = variables.get(match[0][3:-2], match[0])
+            length += len(value)
+            if length > _MAX_LENGTH:
+                raise TooLongError(match[0][3:-2])
+            return value
+
+        return _LITERAL.sub(known, text)
 
     return replace
 
 
 def substitute(text: str, variables: Variables, *, quoted: bool = False) -> str:
-    """The compile-time substitution; ``quoted`` writes values as string literals of a condition. SubstitutionError if unknown."""
+    """The compile-time substitution; ``quoted`` writes values as string literals of a condition.
+
+    Raises SubstitutionError for an unknown variable, TooLongError.
+    """
     if "${{" not in text:
         return text
+    length = len(text)
 
     def known(match: re.Match[str]) -> str:
+        nonlocal length
         name = match[1]
         if not name:
             raise SubstitutionError("`${{` without the name of a variable")
@@ -62,6 +85,9 @@ def substitute(text: str, variables: Variables, *, quoted: bool = False) -> str:
         value = variables.get(name)
         if value is None:
             raise SubstitutionError(f"the variable `{name}` is not defined", name)
+        length += len(value)
+        if length > _MAX_LENGTH:
+            raise TooLongError(name)
         # strconv.Quote and JSON agree on all that conditions can read back.
         return json.dumps(value, ensure_ascii=False) if quoted else value
 
@@ -164,12 +190,15 @@ def transform(text: str, pattern: str, replacement: str) -> str:
     if steps > _MAX_STEPS:
         raise SubstitutionError(f"the regular expression `{pattern}` is too complex for a text of {len(text)} characters")
     parts: list[str] = []
-    last = 0
+    last = length = 0
     for match in expression.finditer(text):
         # Go ignores an empty match right after another match.
         if match.end() == match.start() == last and parts:
             continue
         parts += [text[last : match.start()], _expand(replacement, match)]
+        length += len(parts[-2]) + len(parts[-1])
+        if length > _MAX_LENGTH:
+            raise TooLongError("")
         last = match.end()
     return "".join(parts) + text[last:]
 

@@ -66,7 +66,8 @@ class PackageDecl:
     """A package that a recipe makes, as declared; what melange's scan of the files adds is known only after the build.
 
     ``version`` is full (``1.2.3-r0``). ``condition`` is the subpackage's ``if:`` after parse-time substitution, ``made`` whether
-    melange makes the package (build.go, BuildPackage: a variable that is left in a condition counts as empty there).
+    melange makes the package (build.go, BuildPackage: a variable that is left in a condition counts as empty there). ``line`` is
+    that of its name, ``depends_lines`` are those of ``depends``.
     """
 
     name: str
@@ -74,12 +75,25 @@ class PackageDecl:
     description: str
     provides: tuple[str, ...]
     depends: tuple[str, ...]
+    depends_lines: tuple[int, ...]
     replaces: tuple[str, ...]
     provider_priority: str
     replaces_priority: str
     condition: str
     made: bool
     path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestDecl:
+    """A ``test:`` section: the package that it tests, and what is installed for it.
+
+    ``environment`` has the section's own packages first, then what its pipelines need, then the tested package; repeats are kept.
+    """
+
+    package: str
+    environment: tuple[Need, ...]
     line: int
 
 
@@ -100,6 +114,7 @@ class MelangeRecipe:
 
     ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
     installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept.
+    ``tests`` are the package's own section and those of subpackages; ``uses`` and ``network`` leave them out.
     ``target_architectures`` is empty where the recipe does not limit them; ``architectures`` is ``environment.archs``.
     """
 
@@ -122,6 +137,7 @@ class MelangeRecipe:
     capabilities_dropped: tuple[str, ...]
     resources: Resources
     options: tuple[str, ...]
+    tests: tuple[TestDecl, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +161,12 @@ class ApkoRecipe:
     files: tuple[Written, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A YAML file that a recipe refers to, read and parsed by the caller: ``path`` is what to show, ``text`` its content."""
+    """A YAML file that a recipe refers to, read and parsed by the caller: ``path`` is what to show, ``text`` its content.
+
+    Sources are compared by identity: what is made of one (a pipeline's definition) is made once, so a file should have one.
+    """
 
     path: str
     tree: Node
@@ -165,6 +184,7 @@ _NESTED: dict[str, type] = {
     "files": Written,
     "uses": Use,
     "network": NetworkReason,
+    "tests": TestDecl,
 }
 
 
@@ -196,8 +216,14 @@ def _values(cls: type, data: list[Any]) -> dict[str, Any]:
         nested = Need if (cls, field.name) == (ApkoRecipe, "packages") else _NESTED.get(field.name)
         if field.name == "resources":
             out[field.name] = Resources(*value)
-        elif nested is not None:
-            out[field.name] = tuple(nested(*(tuple(x) if type(x) is list else x for x in item)) for item in value)
-        else:
+        elif nested is None:
             out[field.name] = tuple(value) if type(value) is list else value
+        elif nested is TestDecl:
+            out[field.name] = tuple(TestDecl(package, _all(Need, needs), line) for package, needs, line in value)
+        else:
+            out[field.name] = _all(nested, value)
     return out
+
+
+def _all(cls: type[Value], rows: list[list[Any]]) -> tuple[Value, ...]:
+    return tuple(cls(*(tuple(cell) if type(cell) is list else cell for cell in row)) for row in rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import yaml
 
@@ -31,7 +31,7 @@ FALSES = frozenset({"false", "False", "FALSE"})
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # What yaml.v3 could read as a number, a bool or null when unquoted (resolve.go), or wider; each also safe to write unquoted.
-_TYPED = re.compile(r"[-+]?\.?[0-9][0-9A-Za-z_.+-]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_TYPED = re.compile(r"(?:[-+][._]*|\.)?[0-9][0-9A-Za-z_.+-]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*")
 _WORDS_WITH_A_TYPE = NULLS | TRUES | FALSES
 # YAML 1.1 readers take these for bools; quoting them costs nothing and keeps the text the same for everyone.
@@ -397,9 +397,14 @@ def _short_tag(tag: str) -> str:
 
 def _syntax_error(error: yaml.YAMLError, path: str, text: str) -> RecipeError:
     """The yaml library's error in the words and with the place of ours."""
+    if isinstance(error, yaml.reader.ReaderError):
+        # The position counts the bytes of the text as UTF-8.
+        before = lines_of(text.encode()[: error.position].decode(errors="replace"))
+        what = f"not valid YAML: {error.reason} (U+{error.character:04X})"
+        return RecipeError(what, where=place_at(len(before), len(before[-1]) + 1, path, text))
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
-        return RecipeError(f"not valid YAML: {cast('str', getattr(error, 'reason', None) or str(error))}", where=Place(path))
+        return RecipeError(f"not valid YAML: {error}", where=Place(path))
     where = place_at(mark.line + 1, mark.column + 1, path, text)
     problem = getattr(error, "problem", None) or "syntax error"
     context = getattr(error, "context", None)

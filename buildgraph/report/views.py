@@ -1,16 +1,15 @@
-"""Plans, lists, graphs and explanations as text and as JSON-able values."""
+"""Plans and explanations as text and as JSON-able values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from buildgraph.graph.model import Graph, Node
 from buildgraph.keys.document import KeyDocument
 from buildgraph.plan.planner import Decision, Plan
 
-_WORDS = {"hit": "cached", "spared": "cached", "run": "build", "maybe": "maybe"}
+_WORDS = {"hit": "cached", "spared": "cached", "run": "build", "maybe": "maybe", "blocked": "blocked"}
 
 
 def to_json(value: object) -> str:
@@ -24,14 +23,16 @@ def plan_lines(plan: Plan, *, everything: bool = False) -> list[str]:
     for name, decision in plan.decisions.items():
         if decision.kind in {"hit", "spared"} and not everything:
             continue
-        lines.append(f"{_WORDS[decision.kind]:6} {name}")
-        lines += [f"         {reason}" for reason in decision.reasons]
-        lines += [f"         network: {reason}" for reason in decision.network]
+        lines.append(f"{_WORDS[decision.kind]:7} {name}")
+        lines += [f"          {reason}" for reason in decision.reasons]
+        lines += [f"          network: {reason}" for reason in decision.network]
     counts = {kind: sum(decision.kind == kind for decision in plan.decisions.values()) for kind in _WORDS}
     cached = counts["hit"] + counts["spared"]
     summary = f"{counts['run']} to build, {cached} cached"
     if counts["maybe"]:
         summary += f", {counts['maybe']} to build only if what they depend on changes"
+    if counts["blocked"]:
+        summary += f", {counts['blocked']} that cannot be built"
     return [*lines, summary]
 
 
@@ -48,95 +49,6 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "deep_key": decision.deep_key,
         "action_key": decision.action_key,
     }
-
-
-def list_lines(nodes: Iterable[Node]) -> list[str]:
-    """Targets for people: label, kind, what it makes."""
-    rows = [(node.label, node.kind, ", ".join(package.name for package in node.packages), node.path) for node in nodes]
-    width = max((len(row[0]) for row in rows), default=0)
-    return [f"{label:{width}}  {kind:7}  {makes or path}" for label, kind, makes, path in dict.fromkeys(rows)]
-
-
-def node_json(node: Node) -> dict[str, Any]:
-    """A node for machines."""
-    return {
-        "id": node.id,
-        "target": node.label,
-        "kind": node.kind,
-        "architectures": list(node.architectures),
-        "file": node.path,
-        "packages": [{"name": package.name, "version": package.version} for package in node.packages],
-    }
-
-
-def graph_json(graph: Graph, shown: set[str]) -> dict[str, Any]:
-    """The graph for machines; edges of kind build, runtime and image, external ones with a package's name as ``to``."""
-    edges = [
-        {
-            "from": edge.source,
-            "to": edge.target,
-            "kind": edge.kind,
-            "requirement": edge.requirement,
-            "file": edge.path,
-            "line": edge.line,
-            "external": edge.external,
-        }
-        for edge in graph.edges
-        if edge.source in shown
-    ]
-    return {"nodes": [node_json(graph.nodes[name]) for name in graph.order if name in shown], "edges": edges}
-
-
-def graph_dot(graph: Graph, shown: set[str]) -> list[str]:
-    """The graph in the DOT language of Graphviz, local nodes only."""
-    styles = {"build": "solid", "runtime": "dashed", "image": "bold"}
-    lines = ["digraph buildgraph {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];']
-    for name in graph.order:
-        if name in shown:
-            shape = ', shape=component, style=filled, fillcolor="#e8f0fe"' if graph.nodes[name].kind == "image" else ""
-            lines.append(f"  {json.dumps(name)} [label={json.dumps(graph.nodes[name].label)}{shape}];")
-    drawn = {
-        f"  {json.dumps(edge.source)} -> {json.dumps(edge.target)} [style={styles[edge.kind]}];"
-        for edge in graph.edges
-        if not edge.external and edge.source in shown and edge.target in shown
-    }
-    return [*lines, *sorted(drawn), "}"]
-
-
-def graph_mermaid(graph: Graph, shown: set[str]) -> list[str]:
-    """The graph as a Mermaid flowchart, which GitHub draws in Markdown."""
-    ids = {name: f"n{number}" for number, name in enumerate(graph.order)}
-    lines = ["flowchart LR"]
-    for name in graph.order:
-        if name in shown:
-            left, right = ("[[", "]]") if graph.nodes[name].kind == "image" else ("[", "]")
-            lines.append(f'  {ids[name]}{left}"{graph.nodes[name].label}"{right}')
-    arrows = {"build": "-->", "runtime": "-.->", "image": "==>"}
-    drawn = {
-        f"  {ids[edge.source]} {arrows[edge.kind]} {ids[edge.target]}"
-        for edge in graph.edges
-        if not edge.external and edge.source in shown and edge.target in shown
-    }
-    return [*lines, *sorted(drawn)]
-
-
-def graph_text(graph: Graph, shown: set[str]) -> list[str]:
-    """The graph for people: each node and below it what it needs, with where that is written."""
-    lines = []
-    for name in graph.order:
-        if name not in shown:
-            continue
-        lines.append(name)
-        needs: Mapping[tuple[str, str, str], None] = dict.fromkeys(
-            (edge.kind, edge.target, f"{edge.path}:{edge.line}")
-            for edge in graph.edges
-            if edge.source == name and not edge.external
-        )
-        lines += [f"  {kind:7} {target}  ({place})" for kind, target, place in needs]
-        external = sorted({edge.target for edge in graph.edges if edge.source == name and edge.external})
-        if external:
-            lines.append(f"  external {', '.join(external)}")
-    return lines
 
 
 def document_lines(document: KeyDocument) -> list[str]:

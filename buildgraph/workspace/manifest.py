@@ -6,6 +6,7 @@ The keys and their meaning are listed in docs/manual.md; ``KEYS`` is what the re
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 FILE_NAME = "buildgraph.yaml"
 LOCK_NAME = "buildgraph.lock"
+CACHE = "cache"
+OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "targets",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
+    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
-TARGET_KEYS = ("sources", "network", "root", "options", "tag")
+TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
 NETWORK_MODES = ("as-needed", "on", "off")
+TOOLS = ("pinned", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class TargetSettings:
     """What the manifest says about one target.
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
-    the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners).
+    the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners); ``options``,
+    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``.
     """
 
     sources: tuple[str, ...] | None = None
@@ -39,7 +44,13 @@ class TargetSettings:
     root: bool = False
     options: tuple[str, ...] = ()
     tag: str | None = None
+    vars_file: str = ""
+    env_files: tuple[str, ...] = ()
     place: str = ""
+
+    def files(self) -> tuple[str, ...]:
+        """The files and folders that these settings name."""
+        return (*(self.sources or ()), *self.env_files, *([self.vars_file] if self.vars_file else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +59,9 @@ class Manifest:
 
     root: Path
     recipes: str = ""
-    cache: str = "cache"
-    out: str = "out"
+    exclude: tuple[str, ...] = ()
+    cache: str = CACHE
+    out: str = OUT
     architectures: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
@@ -62,7 +74,17 @@ class Manifest:
     jobs: int = 0
     memory: int = 0
     signing_key: str = ""
+    tools: str = "pinned"
     targets: dict[str, TargetSettings] = field(default_factory=dict)
+
+    def without_excluded(self, paths: Iterable[str]) -> list[str]:
+        """The files among ``paths`` that may be recipes; ``exclude`` has the patterns of a .gitignore for those that are none."""
+        if not self.exclude:
+            return list(paths)
+        from buildgraph.workspace.ignore import IgnoreRules
+
+        rules = IgnoreRules.none().below("", "\n".join(self.exclude))
+        return [path for path in paths if not rules.ignores(path, is_folder=False)]
 
     def settings(self, label: str) -> TargetSettings:
         """What is said of a target, given as ``//folder:name``."""
@@ -100,6 +122,11 @@ def load_manifest(root: Path) -> Manifest:
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
         raise ManifestError(message) from error
+    return parse_manifest(root, data)
+
+
+def parse_manifest(root: Path, data: bytes) -> Manifest:
+    """The manifest that ``data`` is, for the workspace ``root``. Raises ManifestError."""
     if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return Manifest(root)
     try:
@@ -131,15 +158,15 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring":
+            case "architectures" | "repositories" | "keyring" | "exclude":
                 return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors":
                 pairs = self.mapping(node, key).items.items()
                 return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
             case "targets":
                 return self._targets(node)
-            case "network":
-                return self.choice(node, key, NETWORK_MODES)
+            case "network" | "tools":
+                return self.choice(node, key, NETWORK_MODES if key == "network" else TOOLS)
             case "memory":
                 return self.size(node, key)
             case "source-date-epoch" | "jobs":
@@ -165,6 +192,11 @@ class _Reader:
                     values[key] = tuple(self.text(item, "an option") for item in self.items(value, key))
                 case "network":
                     values[key] = self.choice(value, key, NETWORK_MODES)
+                case "vars-file":
+                    values["vars_file"] = self.folder(value, "a vars-file")
+                case "env-file":
+                    listed = self.items(value, key) if isinstance(value, Sequence) else [value]
+                    values["env_files"] = tuple(self.folder(item, "an env-file") for item in listed)
                 case "root":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:

@@ -20,7 +20,23 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
-COMMANDS = ("build", "plan", "list", "graph", "explain", "lock", "run", "clean", "keygen", "version")
+COMMANDS = (
+    "init",
+    "build",
+    "plan",
+    "list",
+    "deps",
+    "rdeps",
+    "path",
+    "query",
+    "graph",
+    "explain",
+    "lock",
+    "run",
+    "clean",
+    "keygen",
+    "version",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,7 +69,7 @@ def test_list_and_graph(built_example: Workspace) -> None:
     assert "libstock-dev" in recipe[edge["line"] - 1]
     assert built_example.bg("graph", "--format", "dot").out.startswith("digraph buildgraph {")
     assert built_example.bg("graph", "--format", "mermaid").out.startswith("flowchart LR")
-    assert "build   //packages:libstock@x86_64" in built_example.bg("graph").out
+    assert "build   //packages:libstock  libstock-dev  (recipes/packages/stock-api.yaml:" in built_example.bg("graph").out
 
 
 def test_plan_and_explain(example: Workspace) -> None:

@@ -122,3 +122,11 @@ def make_workspace(root: Path, home: Path, tools: Path, seed: Path) -> Workspace
     (root / "buildgraph.yaml").write_text(MANIFEST.format(seed=seed))
     home.mkdir(parents=True, exist_ok=True)
     return Workspace(root, home, tools)
+
+
+def example_to_look_at(folder: Path) -> Workspace:
+    """A copy of the example for what needs neither the tools nor the seed, planned for the same architecture everywhere."""
+    workspace = make_workspace(folder / "ws", folder / "home", folder / "no-tools", folder / "no-seed")
+    manifest = workspace.root / "buildgraph.yaml"
+    manifest.write_text(manifest.read_text() + "architectures: [x86_64]\ntargets: {//images:api: {}}\n")
+    return workspace

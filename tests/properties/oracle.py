@@ -5,10 +5,10 @@ The rules of DESIGN's box are written down a second time here, as naively as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from buildgraph.apk.version import Requirement
+from buildgraph.apk.version import Requirement, Version
 from buildgraph.keys.digest import Digest
 from tests.properties.model import (
     ActionFailedError,
@@ -108,26 +108,36 @@ class Resolver:
             for package in target.packages
         ]
 
-    def meant(self, text: str, folder: str, asking: str) -> list[tuple[str, str]]:
-        """The local packages (name, node) that a requirement means."""
-        others = [item for item in self.packages if item[0] != asking]
-        fitting = [item for item in others if _meets(item[2].name, item[2].version, item[2].provides, text)]
+    def meant(self, text: str, folder: str, asking: str, world: Iterable[str]) -> tuple[str, str] | None:
+        """The local package (name, node) that a requirement means to a node that asks for ``world``."""
+        fitting = [
+            (node, target, package)
+            for node, target, package in self.packages
+            if node != asking
+            and _meets(package.name, package.version, package.provides, text)
+            and not any(_breaks(package, limit) for limit in world)
+        ]
         named = [item for item in fitting if item[2].name == Requirement.parse(text).name and _own(item[2], text)]
-        if not named:
-            return [(package.name, node) for node, _, package in fitting]
-        nearest = min(distance(folder, target.folder) for _, target, _ in named)
-        near = [item for item in named if distance(folder, item[1].folder) == nearest]
-        if len(near) > 1:
+        candidates = named or fitting
+        if not candidates:
+            return None
+        nearest = min(distance(folder, target.folder) for _, target, _ in candidates)
+        near = [item for item in candidates if distance(folder, item[1].folder) == nearest]
+        best = near[0]
+        for other in near[1:]:
+            if _goes_before(other[2], best[2], Requirement.parse(text).name):
+                best = other
+        if sum(item[2].name == best[2].name for item in near) > 1:
             raise AmbiguousError(text)
-        return [(near[0][2].name, near[0][0])]
+        return best[2].name, best[0]
 
-    def contents(self, target: Target, asking: str, real: Real, *, with_pool: bool) -> Contents:
-        """What a node's box holds, as far as ``real`` knows what its packages say."""
+    def contents(self, target: Target, asking: str, real: Real, *, with_pool: bool, cycle: Collection[str] = ()) -> Contents:
+        """What a node's box holds, as far as ``real`` knows what its packages say; nothing that a node of ``cycle`` makes."""
         asks = {(text, target.folder, "") for text in target.world}
         local: dict[str, str] = {}
         rescued: set[tuple[str, str]] = set()
         while True:
-            outside = self._close(asks, rescued, local, asking, real)
+            outside = self._close(asks, rescued, local, asking, real, (target.world, cycle))
             shadowed, offered = set(local), self._offered(local, real)
             if not with_pool:
                 return Contents(local, {}, frozenset())
@@ -136,12 +146,20 @@ class Resolver:
             before = set(rescued)
             asked_by_pool = {text for entry in found.values() for text in entry.depends}
             for text in missing & asked_by_pool:
-                rescued.update(self.meant(text, "", asking))
+                found_here = self.meant(text, "", asking, target.world)
+                if found_here and found_here[1] not in cycle:
+                    rescued.add(found_here)
             if rescued == before:
                 return Contents(local, found, frozenset(missing))
 
     def _close(
-        self, asks: set[tuple[str, str, str]], rescued: set[tuple[str, str]], local: dict[str, str], asking: str, real: Real
+        self,
+        asks: set[tuple[str, str, str]],
+        rescued: set[tuple[str, str]],
+        local: dict[str, str],
+        asking: str,
+        real: Real,
+        rules: tuple[Sequence[str], Collection[str]],
     ) -> set[str]:
         """Adds to ``local`` until nothing is asked for that is not there; what it leaves to external packages."""
         while True:
@@ -150,9 +168,10 @@ class Resolver:
             for text, folder, asker in asks:
                 if text.startswith("!"):
                     continue
-                found = self._discovered(text, asker, asking, real) or self.meant(text, folder, asking)
-                chosen.update(found)
-                if not found:
+                found = self._discovered(text, asker, asking, real) or self.meant(text, folder, asking, rules[0])
+                if found and found[1] not in rules[1]:
+                    chosen.add(found)
+                else:
                     outside.add(text)
             before = len(local), len(asks)
             for name, node in chosen:
@@ -165,12 +184,12 @@ class Resolver:
             if (len(local), len(asks)) == before:
                 return outside
 
-    def _discovered(self, text: str, asker: str, asking: str, real: Real) -> list[tuple[str, str]]:
+    def _discovered(self, text: str, asker: str, asking: str, real: Real) -> tuple[str, str] | None:
         known = real(asker) if asker else None
         if known is None or text not in known.discovered:
-            return []
+            return None
         node, name = known.discovered[text]
-        return [(name, node)] if node != asking else []
+        return (name, node) if node != asking else None
 
     def _offered(self, local: Mapping[str, str], real: Real) -> list[tuple[str, str | None]]:
         result: list[tuple[str, str | None]] = []
@@ -181,6 +200,25 @@ class Resolver:
             provides = known.made[name].provides if known else declared.provides
             result += [(name_of(text), text.partition("=")[2] or None) for text in provides]
         return result
+
+
+def _breaks(package: Package, text: str) -> bool:
+    """Whether a package cannot be in a box whose world says this."""
+    wanted = Requirement.parse(text)
+    if not (wanted.negated or wanted.operator):
+        return False
+    offered = [(package.name, package.version), *((name_of(p), p.partition("=")[2]) for p in package.provides if "=" in p)]
+    return any(name == wanted.name and wanted.accepts(version) == wanted.negated for name, version in offered)
+
+
+def _goes_before(one: Package, two: Package, name: str) -> bool:
+    """Whether apko prefers ``one`` of two packages that provide a name."""
+    carried = [next((p.partition("=")[2] for p in item.provides if name_of(p) == name), "") for item in (one, two)]
+    if all(carried) and Version.parse(carried[0]) != Version.parse(carried[1]):
+        return Version.parse(carried[0]) > Version.parse(carried[1])
+    if Version.parse(one.version) != Version.parse(two.version):
+        return Version.parse(one.version) > Version.parse(two.version)
+    return one.name < two.name
 
 
 def _own(package: Package, text: str) -> bool:
@@ -198,6 +236,8 @@ class CleanBuild:
     def __init__(self, world: World) -> None:
         self.targets = {identity: (target, architectures) for identity, target, architectures in world.nodes()}
         self.resolvers = {architecture: Resolver(world, architecture) for architecture in world.architectures}
+        self.known: dict[tuple[str, bool], frozenset[str]] = {}
+        self.waits: dict[str, set[str]] = {}
         self.results: dict[str, Clean] = {}
         self.begun: set[str] = set()
 
@@ -208,21 +248,54 @@ class CleanBuild:
             self.results[name] = self._build(name)
         return name in self.results and self.results[name].built
 
+    def asked(self, name: str) -> frozenset[str]:
+        """The nodes whose packages a node's box would hold by what recipes say, if there were no cycles."""
+        return self._declared(name, ())
+
     def declared(self, name: str) -> frozenset[str]:
         """The nodes whose packages a node's box holds by what recipes say."""
-        target, architectures = self.targets[name]
-        parts = [self.resolvers[a].contents(target, name, lambda _: None, with_pool=False) for a in architectures]
-        return frozenset(node for part in parts for node in part.local.values())
+        return self._declared(name, self.cycle_of(name))
+
+    def cycle_of(self, name: str) -> frozenset[str]:
+        """The nodes that a node would wait for and that would wait for it; empty where it is in no cycle."""
+        return (
+            frozenset(other for other in self._above(name) if name in self._above(other))
+            if name in self._above(name)
+            else frozenset()
+        )
+
+    def _above(self, name: str) -> set[str]:
+        """All that a node would wait for."""
+        if name not in self.waits:
+            found: set[str] = set()
+            pending = [name]
+            while pending:
+                more = self.asked(pending.pop()) - found
+                found |= more
+                pending += more
+            self.waits[name] = found
+        return self.waits[name]
+
+    def _declared(self, name: str, cycle: Collection[str]) -> frozenset[str]:
+        if (name, bool(cycle)) not in self.known:
+            target, architectures = self.targets[name]
+            parts = [
+                self.resolvers[a].contents(target, name, lambda _: None, with_pool=False, cycle=cycle) for a in architectures
+            ]
+            self.known[name, bool(cycle)] = frozenset(node for part in parts for node in part.local.values())
+        return self.known[name, bool(cycle)]
 
     def _build(self, name: str) -> Clean:
         target, architectures = self.targets[name]
-        needs = self.declared(name)
+        needs, cycle = self.declared(name), self.cycle_of(name)
         while True:
             failed = [other for other in sorted(needs) if not self.build(other)]
             if failed:
                 return Clean(needs=needs)
             try:
-                parts = {a: self.resolvers[a].contents(target, name, self._real, with_pool=True) for a in architectures}
+                parts = {
+                    a: self.resolvers[a].contents(target, name, self._real, with_pool=True, cycle=cycle) for a in architectures
+                }
             except AmbiguousError:
                 return Clean(needs=needs)
             more = needs | {node for part in parts.values() for node in part.local.values()}

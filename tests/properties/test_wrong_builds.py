@@ -71,14 +71,14 @@ class ByNameAndVersion(Rebuilder):
     """Dependencies count by name and version, as for tools that look at file names; their content does not."""
 
     def _package_entries(self, architecture: str, resolution: Resolution) -> list[Entry]:
-        return [replace(entry, value="") for entry in super()._package_entries(architecture, resolution)]
+        return [entry._replace(value="") for entry in super()._package_entries(architecture, resolution)]
 
 
 class WithoutMakers(Rebuilder):
     """Who made a package does not count, so that a record may tell of nodes that have moved since."""
 
     def _package_entries(self, architecture: str, resolution: Resolution) -> list[Entry]:
-        return [replace(entry, value=entry.value.split()[0]) for entry in super()._package_entries(architecture, resolution)]
+        return [entry._replace(value=entry.value.split()[0]) for entry in super()._package_entries(architecture, resolution)]
 
 
 class AsDeclared(Rebuilder):
@@ -128,7 +128,7 @@ def modeless(graph: Graph, world: World, store: MemoryStore) -> Rebuilder:
     """A source file's content counts, its mode does not."""
     rebuilder = make_rebuilder(graph, world, store)
     right = rebuilder.own
-    rebuilder.own = lambda name: [replace(entry, value=entry.value.removesuffix(" executable")) for entry in right(name)]
+    rebuilder.own = lambda name: [entry._replace(value=entry.value.removesuffix(" executable")) for entry in right(name)]
     return rebuilder
 
 

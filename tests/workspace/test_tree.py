@@ -100,14 +100,14 @@ def test_what_is_ignored_may_change(root: Path) -> None:
 def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is saved is what is loaded, if it is this version's."""
     tree = walk(root, [""], NOTHING)
-    state = states.State(tree, {"a.yaml": "0" * 64}, {"asked": {"answer": "x"}})
+    state = states.State(tree, {"a.yaml": "0" * 64}, {"answer x": b"{}"}, {"graph": b"1\n"})
     path = tmp_path_factory.mktemp("user") / "state" / "s.json"
     states.save_state(path, "1", state, states.now())
     racy = states.load_state(path, "1")
     assert not unchanged(root, racy.tree), "files changed about now are not trusted"
     for name in tree.files:
         os.utime(root / name, ns=(0, 0))
-    later = states.State(walk(root, [""], NOTHING), state.digests, state.builds)
+    later = states.State(walk(root, [""], NOTHING), state.digests, state.answers, state.parts)
     settled = max(stat[4] for stat in later.tree.files.values()) + 2 * states.RACY_NS
     states.save_state(path, "1", later, settled)
     loaded = states.load_state(path, "1")
@@ -116,7 +116,17 @@ def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPa
     assert states.load_state(path, "2") == states.State()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format":1}', b"\xff\xfe", b'{"format":1,"version":"1","tree":5}'])
+HEAD = b"buildgraph state 2\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"", b"{", HEAD, HEAD + b"[]\n\n", HEAD + b'{"version":"1"}\n\n', HEAD + b'{"version":"1","parts":[]}\n\n', b"\xff\xfe",
+        HEAD + b'{"version":"1","parts":{"tree":5}}\n\n', HEAD + b'{"version":"1","parts":{"tree":[0,2,0]}}\n\n{}',
+        HEAD + b'{"version":"1","parts":{"tree":[0,2,2745614147]}}\n\n{}',
+    ],
+)  # fmt: skip
 def test_a_damaged_state_file_is_no_state(tmp_path: Path, damage: bytes) -> None:
     """Truncation and noise cost time, nothing else."""
     path = tmp_path / "s.json"

@@ -1,0 +1,89 @@
+"""How targets of such repositories are named on the command line, and what is said of names that are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.layouts.repository import Repository, apko, melange
+
+SUBPACKAGE = "subpackages:\n  - name: libshop-dev\n"
+
+
+@pytest.fixture
+def shop(repository: Repository) -> Repository:
+    repository.write({
+        "buildgraph.yaml": "recipes: recipes\narchitectures: [x86_64]\n",
+        "recipes/packages/libshop.yaml": melange("libshop", more=SUBPACKAGE),
+        "recipes/packages/server.yaml": melange("server"),
+        "recipes/images/api/apko.yaml": apko("server"),
+        "recipes/images/worker.yaml": apko("server"),
+        "recipes/top.yaml": melange("top"),
+    })  # fmt: skip
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("said", "folder", "meant"),
+    [
+        (["//..."], "", "//:top //images/api:api //images:worker //packages:libshop //packages:server"),
+        (["//...", "-//packages/..."], "", "//:top //images/api:api //images:worker"),
+        (["//packages:all", "-//packages:server"], "", "//packages:libshop"),
+        (["//images/...", "//packages:server", "-//images:api"], "", "//images:worker //packages:server"),
+        (["//packages:libshop-dev"], "", "//packages:libshop"),
+        (["//packages/libshop-dev"], "", "//packages:libshop"),
+        (["packages/server"], "", "//packages:server"),
+        (["images/api"], "", "//images/api:api"),
+        (["top"], "", "//:top"),
+        ([":top"], "recipes", "//:top"),
+        (["./..."], "recipes/images", "//images/api:api //images:worker"),
+        (["..."], "recipes/images", "//images/api:api //images:worker"),
+        (["api"], "recipes/images", "//images/api:api"),
+        (["../packages:server"], "recipes/images", "//packages:server"),
+        (["worker.yaml", "api/apko.yaml"], "recipes/images", "//images/api:api //images:worker"),
+        (["recipes/packages/server.yaml"], "", "//packages:server"),
+        (["packages/server.yaml"], "", "//packages:server"),
+    ],
+)
+def test_what_names_mean(shop: Repository, said: list[str], folder: str, meant: str) -> None:
+    """Labels, patterns, exclusions, paths, files, from where one stands."""
+    assert sorted(target.split()[1] for target in shop.targets(*said, folder=folder)) == sorted(meant.split())
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "hint"),
+    [
+        ("//packages:libshp", "no target `//packages:libshp`", "did you mean `//packages:libshop`"),
+        ("//packages:libshop-dve", "no target `//packages:libshop-dve`", "did you mean `//packages:libshop-dev`"),
+        ("//pakages:server", "no target `//pakages:server`", "did you mean `//packages:server`?"),
+        ("//images:server", "no target `//images:server`", "did you mean `//packages:server`?"),
+        ("libshop-dev", "no target `//libshop-dev`", "did you mean `//packages:libshop-dev`?"),
+        ("//packages", "no target `//packages`", "for the targets in that folder say `//packages/...`"),
+        ("//images/ap/...", "no target matches `//images/ap/...`", "did you mean `//images/api/...`"),
+        ("//imags/...", "no target matches `//imags/...`", "did you mean `//images/...`"),
+        ("//package:all", "no target matches `//package:all`", "did you mean `//packages:all`"),
+        ("-//pakcages/...", "no target matches `//pakcages/...`", "did you mean `//packages/...`"),
+        ("//packages:nothing-like-it", "no target `//packages:nothing-like-it`", "`bg list` shows every target"),
+    ],
+)
+def test_what_names_nothing(shop: Repository, said: str, error: str, hint: str) -> None:
+    """Each gets what is like it: targets, subpackages, folders."""
+    answer = shop.bg("list", "//...", said, code=3)
+    assert answer.startswith(f"error: {error}")
+    assert f"\nhint: {hint}" in answer
+
+
+def test_two_recipes_of_one_label(shop: Repository) -> None:
+    """In one folder: both files are named."""
+    shop.write({"recipes/packages/other.yaml": melange("server")})
+    said = shop.bg("list", code=6)
+    assert said.startswith("recipes/packages/server.yaml:2: the package `server` is defined twice in this folder")
+    assert "the other one: recipes/packages/other.yaml:2" in said
+
+
+def test_settings_of_a_target_that_is_not_there(shop: Repository) -> None:
+    """A label that is misspelt in the manifest would do nothing in silence."""
+    manifest = "recipes: recipes\ntargets:\n  //packages:sever:\n    network: on\n"
+    shop.write({"buildgraph.yaml": manifest})
+    said = shop.bg("list", code=4)
+    assert said.startswith("buildgraph.yaml:4: `targets:` has settings for `//packages:sever`, and there is no such target")
+    assert "hint: did you mean `//packages:server`" in said
