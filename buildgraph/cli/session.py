@@ -21,7 +21,7 @@ from buildgraph.cache.records import Records
 from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
-from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
+from buildgraph.errors import BgError, GraphError, LockError, RecipeError, ToolError
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
@@ -481,7 +481,10 @@ class Session:
         if "readings" in self.__dict__ and self.readings.fresh:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
             self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
-        self._keep_graph()
+        try:
+            self._keep_graph()
+        except BgError:  # whatever it is, it was told or is of no concern to this command
+            keeping.forget(self)
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
     def _forget_what_moved(self) -> None:
@@ -514,7 +517,7 @@ class Session:
             keeping.forget(self)
         else:
             return
-        if not self.planned:
+        if not self.planned:  # what is there was planned on another graph or with other keys
             self.state.parts.pop(keeping.PLANNED, None)
 
 
