@@ -24,7 +24,7 @@ from buildgraph.cli.kept import Kept, take_over
 from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
-from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
+from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
@@ -460,7 +460,7 @@ class Session:
         ``outside`` are the stats of files that only this command looked at. What was read counts as it was before that.
         """
         tools = self.tools
-        stamps = quick.stamps_of([tools.melange, tools.apko, tools.bwrap])
+        stamps = quick.stamps_of([tools.melange, tools.apko, tools.bwrap, *candidates(self.settings.environment)])
         for more in (quick.grouped(self.around()), quick.grouped(self._read_at), quick.stamps_of(self._tell_cache()), outside):
             for folder, names in more.items():
                 stamps.setdefault(folder, {}).update(names)

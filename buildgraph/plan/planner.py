@@ -65,6 +65,10 @@ def make_plan(
     return Plan(tuple(wanted), decisions, planner.settled)
 
 
+def _boxed(action: Action | Unlocked | None) -> Iterable[str]:
+    return action.dependencies if isinstance(action, Action) else ()
+
+
 class _Planner:
     """Goes down from the wanted nodes through what missed, as the scheduler does, and decides on the way back."""
 
@@ -95,7 +99,8 @@ class _Planner:
             else:
                 action = self._action(name)
                 found = action.nodes if isinstance(action, Suspended) else ()
-                self.below[name].update(found)
+                # Also what is known already: in a plan of this node alone it would not be.
+                self.below[name].update(action.needed if isinstance(action, Suspended) else _boxed(action))
                 # What is begun and not decided waits for this node: a cycle, which the build will tell.
                 more = [other for other in found if other not in self.decisions and other not in self.below]
                 pending += more

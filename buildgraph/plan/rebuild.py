@@ -59,9 +59,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """An action that has to wait for nodes which no recipe named, found through their real metadata."""
+    """An action that has to wait for nodes which no recipe named, found through their real metadata.
+
+    ``needed`` are these and all others whose packages its box would hold.
+    """
 
     nodes: tuple[str, ...]
+    needed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +237,7 @@ class Rebuilder:
         needed = sorted({other for resolution in resolutions.values() for other in resolution.nodes()})
         waiting = tuple(other for other in needed if other not in self.known)
         if waiting:
-            return Suspended(waiting)
+            return Suspended(waiting, tuple(needed))
         uncovered = self._uncovered(resolutions)
         if uncovered is not None:
             return uncovered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.tiny import package
@@ -51,6 +53,33 @@ def test_a_file_that_is_not_there(empty: Workspace) -> None:
 
     assert refused.code == 5
     assert "given/vars.yaml: cannot read this file: No such file or directory" in refused.err
+
+
+def test_a_melange_of_any_version_on_path(empty: Workspace, tmp_path: Path) -> None:
+    """With `tools: path` it is taken, asked what its pipelines are, and in the key; one that comes before it is noticed."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    real = (empty.tools / "melange").read_bytes()
+    for folder, version in ((one, b"v0.59.7"), (two, b"v0.59.8")):
+        folder.mkdir()
+        (folder / "melange").write_bytes(real.replace(b"v0.59.1", version))
+        (folder / "melange").chmod(0o755)
+    empty.environment["PATH"] = f"{two}:{one}:{empty.env()['PATH']}"
+    (two / "melange").rename(two / "later")
+    empty.write(
+        "recipes/one.yaml", package("one", "true") + "subpackages: [{name: one-doc, pipeline: [{uses: split/manpages}]}]\n"
+    )
+    with (empty.root / "buildgraph.yaml").open("a") as manifest:
+        manifest.write("tools: path\n")
+
+    assert empty.build().ran == {"//:one"}
+    assert list((empty.home / ".cache/buildgraph/pipelines").glob("*/*.json"))
+    assert empty.build().ran == set()
+
+    (two / "later").rename(two / "melange")
+    changed = empty.build()
+    assert changed.ran == {"//:one"}
+    assert changed.reasons("//:one").startswith("melange: v0.59.7 ")
+    assert " -> v0.59.8 " in changed.reasons("//:one")
 
 
 def content(workspace: Workspace) -> str:

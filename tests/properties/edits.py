@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tests.properties.twins import KEY, MANIFEST, SIMPLE, Image, Recipe, Twins
@@ -22,7 +23,12 @@ IGNORING = ("", "recipes/", "recipes/packages/", "recipes/packages/a/")
 MANIFESTS = (
     "", "salt: x\n", "targets:\n  //packages:a: {options: [extra]}\n", "targets:\n  //packages:a: {sources: [vendor]}\n",
     "targets:\n  //packages:b: {sources: [recipes/packages/a, mirror/os/repo.rsa.pub]}\n", "pipelines: [more-pipelines]\n",
-    "targets:\n  //images:base: {}\n", "network: 'on'\n", "exclude: ['b.yaml']\n", "tag: other\n", "targets:\n  //libs/libq:libq: {root: true}\n",
+    "targets:\n  //images:base: {}\n", "network: 'on'\n", "exclude: ['b.yaml']\n", "tag: other\n",
+    "targets:\n  //libs/libq:libq: {root: true}\n",
+)  # fmt: skip
+NEW = (
+    ("new.txt", "new\n"), ("new.yaml", Recipe("new").text()), ("new.yaml", Image(["a"]).text()), ("new.yaml", "just: yaml\n"),
+    ("data.txt", "one\n"), ("extra.yaml", "package: [\n"), ("new.yaml", Recipe("new", provides=["virtual=3"]).text()),
 )  # fmt: skip
 
 
@@ -37,6 +43,11 @@ def _toggle(items: list[str], item: str) -> None:
         items.append(item)
 
 
+def _unlink(path: Path) -> None:
+    if path.is_file() or path.is_symlink():
+        path.unlink()
+
+
 def _files(twins: Twins) -> list[str]:
     """The files below the recipes, and those of the outer folders."""
     found = [path for folder in ("recipes", "pipelines", "vendor") for path in (twins.root / folder).rglob("*")]
@@ -48,7 +59,7 @@ def _folders(twins: Twins) -> list[str]:
     return ["recipes", *sorted(str(path.relative_to(twins.root)) for path in found)]
 
 
-def recipe(twins: Twins, which: int, how: int) -> None:
+def recipe(twins: Twins, which: int, how: int) -> None:  # noqa: C901 - one case for each field
     """A field of a melange recipe."""
     path = _some(sorted(twins.recipes), which)
     recipe = twins.recipes[path]
@@ -114,7 +125,7 @@ def pipeline(twins: Twins, which: int, how: int) -> None:
     if text:
         twins.write_if_possible(path, text)
     else:
-        (twins.root / path).unlink(missing_ok=True)
+        _unlink(twins.root / path)
 
 
 def same_size(twins: Twins, which: int, how: int) -> None:
@@ -170,9 +181,7 @@ def mode(twins: Twins, which: int, how: int) -> None:
 
 def come(twins: Twins, which: int, how: int) -> None:
     """A file comes, or becomes something else."""
-    name, text = _some(
-        (("new.txt", "new\n"), ("new.yaml", Recipe("new").text()), ("new.yaml", Image(["a"]).text()), ("new.yaml", "just: yaml\n"),
-         ("data.txt", "one\n"), ("extra.yaml", "package: [\n"), ("new.yaml", Recipe("new", provides=["virtual=3"]).text())), how)  # fmt: skip
+    name, text = _some(NEW, how)
     twins.write_if_possible(f"{_some(_folders(twins), which)}/{name}", text)
 
 
@@ -237,7 +246,7 @@ def vendor(twins: Twins, which: int, how: int) -> None:
     match which % 3:
         case 0:
             shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            _unlink(path)
         case 1:
             twins.write_if_possible(_some(("vendor/x.txt", "vendor/y.txt"), how), f"{how % 3}\n")
         case _:
@@ -254,7 +263,7 @@ def lock(twins: Twins, which: int, how: int) -> None:
             twins.lock_version = _some(("1-r0", "2-r0"), how)
             twins.write_lock()
         case 3:
-            (twins.root / "buildgraph.lock").unlink(missing_ok=True)
+            _unlink(twins.root / "buildgraph.lock")
         case _:
             twins.write("buildgraph.lock", "no lock\n")
 
@@ -271,7 +280,7 @@ def key(twins: Twins, which: int, how: int) -> None:
     if how % 3:
         twins.write_if_possible(path, f"key {how % 3}\n")
     else:
-        (twins.root / path).unlink(missing_ok=True)
+        _unlink(twins.root / path)
 
 
 def cache(twins: Twins, which: int, how: int) -> None:
@@ -293,6 +302,6 @@ def tool(twins: Twins, which: int, _how: int) -> None:
 
 
 EDITS: tuple[Edit, ...] = (
-    recipe, recipe, recipe, image, base, pipeline, same_size, swap, link, mode, come, go, move, turn, ignore, tag, manifest, vendor,
-    lock, mend, key, cache, cache, tool,
+    recipe, recipe, recipe, image, base, pipeline, same_size, swap, link, mode, come, go, move, turn, ignore, tag, manifest,
+    vendor, lock, mend, key, cache, cache, tool,
 )  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -304,3 +307,55 @@ def test_what_was_before_changes_no_answer(
             for edit, which, how in edits:
                 edit(twins, which, how)
             compare(twins, *commands)
+
+
+def test_a_state_that_is_cut_off_is_as_good_as_none(twins: Twins) -> None:
+    """Wherever the file ends, answers are those from nothing."""
+    twins.pretend("//packages:c")
+    compare(twins, ALL, LIST)
+    whole = twins.state_file.read_bytes()
+    expected = [twins.fresh(*ALL), twins.fresh(*LIST)]
+    for length in range(0, len(whole), len(whole) // 60):
+        twins.state_file.write_bytes(whole[:length])
+        assert [twins.kept(*ALL), twins.kept(*LIST)] == expected, f"cut to {length} of {len(whole)} bytes"
+
+
+@settings(max_examples=EXAMPLES)
+@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3), EDIT, st.booleans())
+def test_a_state_with_other_bytes_is_as_good_as_none(
+    flips: list[tuple[int, int]], change: tuple[Edit, int, int], early: bool
+) -> None:
+    """Whatever bytes are others, in the table of parts too, answers are those from nothing."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "RACY_NS", 0)
+        twins = Twins(Path(folder))
+        compare(twins, ALL)
+        data = bytearray(twins.state_file.read_bytes())
+        for place, bits in flips:
+            data[place % (600 if early else len(data))] ^= bits  # the table comes first
+        twins.state_file.write_bytes(data)
+        edit, which, how = change
+        edit(twins, which, how)
+        compare(twins, ALL, LIST)
+
+
+def test_of_two_that_save_at_once_one_is_whole(tmp_path: Path) -> None:
+    """A reader sees the file of one of them, never a mixture, and nothing stays behind."""
+    path = tmp_path / "state" / "s.state"
+    script = (
+        "import sys; from pathlib import Path; from buildgraph.workspace import state as s\n"
+        "for n in range(200):\n"
+        "    part = {'graph': sys.argv[2].encode() * (n * 97 % 5000), 'who': sys.argv[2].encode()}\n"
+        "    s.save_state(Path(sys.argv[1]), '1', s.State(parts=part), 0)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            parts = states.load_state(path, "1").parts
+            assert parts.keys() == {"graph", "who"}
+            assert set(parts["graph"]) <= set(parts["who"])
+            seen.add(parts["who"])
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen <= {b"a", b"b"}
+    assert os.listdir(path.parent) == [path.name]
