@@ -48,6 +48,7 @@ INPUT = st.builds(Input, text=st.sampled_from("01"), comment=st.sampled_from([""
 INPUTS = st.lists(INPUT, min_size=1, max_size=2).map(tuple)
 FOLDER = st.sampled_from(FOLDERS)
 ONE_IN_TEN = st.integers(0, 9).map(lambda number: number == 0)
+ONE_IN_THIRTY = st.integers(0, 29).map(lambda number: number == 0)
 ONE_IN_HUNDRED = st.integers(0, 99).map(lambda number: number == 99)
 
 
@@ -61,7 +62,7 @@ def spelled(drawn: Sequence[Drawn], below: Sequence[str]) -> tuple[str, ...]:
 @st.composite
 def targets(draw: st.DrawFn, number: int, below: Sequence[str]) -> Target:
     """Package target ``number``, of one package or two, which ask only for what is below, as far as recipes and names tell."""
-    name = f"p{number - 1}" if number and draw(ONE_IN_TEN) else f"p{number}"
+    name = f"p{number - 1}" if number and draw(ONE_IN_THIRTY) else f"p{number}"
     names = [name, f"{name}-dev"] if draw(st.booleans()) else [name]
     return Target(
         folder=draw(FOLDER),
