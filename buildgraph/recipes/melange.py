@@ -293,7 +293,7 @@ class _Reader:
             return result
 
         condition = "" if is_origin else replace(text_of(node.items.get("if")))
-        line, _ = node.keys.get("name", (node.line, 0))
+        line = node.items["name"].line if "name" in node.items else node.line
         return PackageDecl(
             name=name,
             version=self._full_version(),
@@ -464,7 +464,7 @@ def normalise(tree: Mapping) -> Mapping:
             subpackages.line,
             subpackages.column,
         )
-    return Mapping(items, tree.keys, tree.line, tree.column)
+    return Mapping(items, tree.line, tree.column)
 
 
 def boxed_melange(tree: Mapping) -> Mapping:
@@ -486,4 +486,4 @@ def boxed_melange(tree: Mapping) -> Mapping:
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
     """A copy of a mapping with some keys set, or taken out where the change is None."""
     items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
-    return Mapping(items, node.keys, node.line, node.column)
+    return Mapping(items, node.line, node.column)
