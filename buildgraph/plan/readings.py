@@ -242,8 +242,7 @@ def _head_from_json(workspace: Workspace, path: str, data: list[Any] | None) -> 
     kind, name, place, contents, include, others = data
     head = YamlMapping()
     if kind == "melange":
-        head.items["package"] = YamlMapping({"name": Scalar(*name)} if name else {}, {}, *place)
-        head.keys["package"] = (place[0], place[1])
+        head.put("package", YamlMapping({"name": Scalar(*name)} if name else {}, *place), (place[0], place[1]))
     if contents is not None:
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents})
     head.items.update({key: Scalar("") for key in others})

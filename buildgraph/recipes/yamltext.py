@@ -97,6 +97,12 @@ class Mapping:
     column: int = field(default=0, compare=False)
     spots: list[int] = field(default_factory=list, compare=False)
 
+    def put(self, key: str, node: Node, place: tuple[int, int]) -> None:
+        """Adds a key to a mapping that was not parsed; places are known for those that were put before any other."""
+        if len(self.spots) == len(self.items):
+            self.spots.append(place[0] * _SPOT + place[1])
+        self.items[key] = node
+
     @property
     def keys(self) -> dict[str, tuple[int, int]]:
         """The (line, column) of each key; empty for a mapping that was not parsed."""
