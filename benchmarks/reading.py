@@ -15,7 +15,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from buildgraph.cli.main import COLLECT_AFTER
 from buildgraph.recipes import kinds, schema, yamltext
+from buildgraph.recipes.compile import FindPipeline
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping
@@ -28,6 +30,7 @@ Tree = tuple[str, Mapping, str]
 
 def main() -> int:
     """Prints one line for each stage."""
+    gc.set_threshold(COLLECT_AFTER)  # as bg does it
     if len(sys.argv) > 1:
         report(Path(sys.argv[1]))
         return 0
@@ -56,6 +59,35 @@ def report(folder: Path) -> None:
 
 def measured(folder: Path, files: list[tuple[str, bytes]]) -> dict[str, float]:
     """The seconds of each stage; one that begins with a space is part of the next."""
+    find = pipelines_of(folder)
+    trees: list[Tree] = []
+
+    def parse() -> None:
+        trees.extend(parsed(name, data) for name, data in files)
+
+    def tell_kinds() -> None:
+        for (_, data), (_, tree, _) in zip(files, trees, strict=True):
+            kinds.may_be_recipe(data)
+            kinds.recipe_kind(tree)
+
+    def check() -> None:
+        for name, tree, text in trees:
+            schema.check(tree, schema.RECIPE, name, text)
+
+    def read() -> None:
+        for name, tree, text in trees:
+            read_melange(tree, name, text, arch="x86_64", find_pipeline=find)
+
+    def emit() -> None:
+        for _, tree, _ in trees:
+            yamltext.emit(boxed_melange(tree))
+
+    stages = {"parse": parse, "kinds": tell_kinds, "  of which fields are checked": check, "read_melange": read}
+    return {stage: spent(work) for stage, work in {**stages, "boxed_melange and emit": emit}.items()}
+
+
+def pipelines_of(folder: Path) -> FindPipeline:
+    """The pipelines of the folder, each read once."""
     sources: dict[str, Source | None] = {}
 
     def find(name: str) -> Source | None:
@@ -64,21 +96,7 @@ def measured(folder: Path, files: list[tuple[str, bytes]]) -> dict[str, float]:
             sources[name] = source(path) if path.is_file() else None
         return sources[name]
 
-    def check_all() -> None:
-        for name, tree, text in trees:
-            schema.check(tree, schema.RECIPE, name, text)
-
-    trees: list[Tree] = []
-    seconds = {"parse": spent(lambda: trees.extend(parsed(name, data) for name, data in files))}
-    seconds["kinds"] = spent(
-        lambda: [(kinds.may_be_recipe(data), kinds.recipe_kind(tree[1])) for (_, data), tree in zip(files, trees, strict=True)]
-    )
-    seconds["  of which fields are checked"] = spent(check_all)
-    seconds["read_melange"] = spent(
-        lambda: [read_melange(tree, name, text, arch="x86_64", find_pipeline=find) for name, tree, text in trees]
-    )
-    seconds["boxed_melange and emit"] = spent(lambda: [yamltext.emit(boxed_melange(tree)) for _, tree, _ in trees])
-    return seconds
+    return find
 
 
 def parsed(name: str, data: bytes) -> Tree:
@@ -92,7 +110,7 @@ def source(path: Path) -> Source:
     return Source(path.name, yamltext.parse(data, path.name), yamltext.decode(data, path.name))
 
 
-def spent(work: Callable[[], object]) -> float:
+def spent(work: Callable[[], None]) -> float:
     """The user CPU seconds of some work; garbage of what came before is not its fault."""
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 _TO_APK = {
     "386": "x86", "amd64": "x86_64", "arm64": "aarch64", "arm/v6": "armhf", "arm/v7": "armv7", "loong64": "loongarch64",
 }  # fmt: skip
@@ -37,7 +40,8 @@ def to_oci(name: str) -> str:
     return _TO_OCI.get(to_apk(name), name)
 
 
-def variables(architecture: str) -> dict[str, str]:
+@cache
+def variables(architecture: str) -> Mapping[str, str]:
     """The variables that melange defines for an architecture (pkg/build/pipeline.go, NewSubstitutionMap), with glibc."""
     apk = to_apk(architecture)
     gnu = _TRIPLETS.get(apk, f"{apk}-unknown-linux-{{}}")

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
-from buildgraph.recipes.pipelines import Step, definition_of
+from buildgraph.recipes.pipelines import DIGESTS, Step, definition_of
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar, Sequence, emit
@@ -23,9 +23,6 @@ PINNED_MELANGE = "v0.59.1"
 
 # What `melange compile` says to a recipe's text for an architecture. Raises CompileError where melange refuses it.
 Compile: TypeAlias = Callable[[str, str], Any]
-
-# These must be digits of that number, or melange refuses the step (pipeline.go, validateWith).
-DIGESTS: Mapping[str, int] = {"expected-sha256": 64, "expected-sha512": 128, "expected-commit": 40}
 
 _NAME, _CONTEXT, _VERSION, _EPOCH = "bg-package-name", "bg-context-name", "⟦package.version⟧", "909090909"
 

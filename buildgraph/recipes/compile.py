@@ -6,15 +6,15 @@ Undefined variables and inputs are errors here, as they are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
 from buildgraph.recipes import network, pipelines
-from buildgraph.recipes.builtins import DIGESTS, Builtins, CompileError
-from buildgraph.recipes.pipelines import Position, Step, definition_of
-from buildgraph.recipes.substitute import SubstitutionError, evaluate, substitute
+from buildgraph.recipes.builtins import Builtins, CompileError
+from buildgraph.recipes.pipelines import DIGESTS, Spot, Step, definition_of, input_name
+from buildgraph.recipes.substitute import Scope, SubstitutionError, evaluate, substitute
 from buildgraph.recipes.values import Need, NetworkReason, Source, Use
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 # The local definition of a name, or None where the workspace has none; melange's own are looked up after that.
 FindPipeline: TypeAlias = Callable[[str], Source | None]
-Variables: TypeAlias = Mapping[str, str]
 
 _MAX_STEPS = 20_000
 _MAX_DEPTH = 100
@@ -41,42 +40,49 @@ class Compiler:
     uses: list[Use] = field(default_factory=list)
     network: list[NetworkReason] = field(default_factory=list)
     count: int = 0
+    needs_only: bool = False
 
-    def compile(self, steps: tuple[Step, ...], variables: Variables, *, made: bool = True) -> None:
+    def compile(self, steps: tuple[Step, ...], variables: dict[str, str], *, made: bool = True) -> None:
         """Compiles a list of top-level steps; ``made`` says whether they will run, not whether their needs count."""
+        scope = Scope(variables, {})
+        context = _Context(runs=made)
         for step in steps:
-            self._step(step, variables, _Context(live=True, runs=made), 0)
+            self._step(step, scope, context, 0)
 
     def another(self) -> Compiler:
-        """One that gathers apart from this one (the needs of tests are nobody else's), under the same limits."""
-        return Compiler(self.find_pipeline, self.builtins, self.arch, count=self.count)
+        """One for a test, whose needs are nobody else's, under the same limits."""
+        return Compiler(self.find_pipeline, self.builtins, self.arch, count=self.count, needs_only=True)
 
-    def _step(self, step: Step, inherited: Variables, context: _Context, depth: int) -> None:
+    def _step(self, step: Step, scope: Scope, context: _Context, depth: int) -> None:
         self.count += 1
-        if self.count > _MAX_STEPS:
-            raise RecipeError(f"more than {_MAX_STEPS:,} pipeline steps", where=step.place("uses"))
-        if depth > _MAX_DEPTH:
-            raise RecipeError(f"pipelines nest deeper than {_MAX_DEPTH} levels", where=step.place("uses"))
+        if self.count > _MAX_STEPS or depth > _MAX_DEPTH:
+            what = (
+                f"pipelines nest deeper than {_MAX_DEPTH} levels"
+                if depth > _MAX_DEPTH
+                else f"more than {_MAX_STEPS:,} pipeline steps"
+            )
+            raise RecipeError(what, where=step.place("uses"))
         if step.uses and not step.steps:
             step, context = self._loaded(step, context)
-        scope = _scope(step, inherited)
+        if step.with_ or step.inputs.defaults:
+            scope = _with_inputs(step, scope)
+        if step.names is None or not scope.has_all(step.names):
+            _refuse_texts(step, scope)
         needs = [_substituted(step, "needs", need, scope) for need in step.needs]
-        for key, text in (("working-directory", step.directory), ("runs", step.runs)):
-            _substituted(step, key, text, scope)
-        condition = _substituted(step, "if", step.condition, scope, quoted=True) if step.condition else ""
-        if context.live and condition and not _holds(step, condition):
-            context = _Context(context.via, context.place, context.chain, live=False, runs=False)
-        if context.live:
-            where = context.place or step.position("needs")
-            via = context.via or "pipeline"
-            self.needs += [Need(text, where.path, where.line, where.column, via) for text in needs]
-        if context.runs and step.runs:
+        if step.condition:
+            condition = _substituted(step, "if", step.condition, scope, quoted=True)
+            if context.live and not _holds(step, condition):
+                context = _Context(context.via, context.spot, context.chain, live=False, runs=False)
+        if needs and context.live:
+            path, line, column = context.spot or _spot_of_needs(step)
+            self.needs += [Need(text, path, line, column, context.via or "pipeline") for text in needs]
+        if step.runs and context.runs:
             self._note_commands(step, context)
         for inner in step.steps:
             self._step(inner, scope, context, depth + 1)
 
     def _loaded(self, step: Step, context: _Context) -> tuple[Step, _Context]:
-        name, where = step.uses, step.position("uses")
+        name, spot = step.uses, step.spot
         if name.startswith("/") or ".." in name:
             raise RecipeError(f"`uses: {name}` must not be an absolute path or contain `..`", where=step.place("uses"))
         if name in context.chain:
@@ -84,23 +90,26 @@ class Compiler:
             raise RecipeError(f"the pipeline `{name}` uses itself: {circle}", where=step.place("uses"))
         local = self.find_pipeline(name)
         definition = definition_of(local) if local is not None else self._builtin(step)
-        self.uses.append(Use(name, where.path, where.line, where.column, local.path if local is not None else ""))
+        if not self.needs_only:
+            self.uses.append(Use(name, *spot, local.path if local is not None else ""))
         loaded = pipelines.load(step, definition)
         for key in step.with_:
-            if key not in loaded.inputs:
-                hint = did_you_mean(key, loaded.inputs) or _listed("its inputs are", loaded.inputs)
+            if input_name(key) not in loaded.inputs.defaults:
+                known = loaded.inputs.keys()
+                hint = did_you_mean(key, known) or _listed("its inputs are", known)
                 raise RecipeError(f"the pipeline `{name}` has no input `{key}`", where=_with_place(step, key), hint=hint)
         if context.runs and local is None and name in network.FETCHING_PIPELINES:
-            self.network.append(NetworkReason(f"uses: {name}", where.path, where.line))
-        via, place = (context.via, context.place) if context.place else (name, where)
-        return loaded, _Context(via, place, (*context.chain, name), live=context.live, runs=context.runs)
+            self.network.append(NetworkReason(f"uses: {name}", *spot[:2]))
+        via, outer = (context.via, context.spot) if context.spot else (name, spot)
+        return loaded, _Context(via, outer, (*context.chain, name), live=context.live, runs=context.runs)
 
     def _builtin(self, step: Step) -> Step:
         name = step.uses
         try:
             definition = self.builtins.find(name, step.with_, self.arch)
         except CompileError as refusal:
-            raise RecipeError(f"melange refuses this use of its pipeline `{name}`: {refusal}", where=step.place("uses")) from None
+            what = f"melange refuses this use of its pipeline `{name}`: {refusal}"
+            raise RecipeError(what, where=step.place("uses")) from None
         if definition is None:
             hint = did_you_mean(name, self.builtins.names())
             what = f"there is no pipeline `{name}`, neither in the pipeline folders nor in melange {self.builtins.version}"
@@ -111,52 +120,75 @@ class Compiler:
         for command in network.fetching_commands(step.runs):
             where = step.place("runs", command.split()[0] if " " not in command else command)
             path, line = where.path, where.line
-            if not line and context.place is not None:
-                path, line, _ = context.place  # in a pipeline of melange's
+            if not line and context.spot is not None:
+                path, line, _ = context.spot  # in a pipeline of melange's
             self.network.append(NetworkReason(command, path, line))
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, for the reason that Step is not.
+@dataclass(slots=True)
 class _Context:
     """Where a step stands: the outermost ``uses:``, the chain of loaded names, whether its needs count and whether it runs."""
 
     via: str = ""
-    place: Position | None = None
+    spot: Spot | None = None
     chain: tuple[str, ...] = ()
     live: bool = True
     runs: bool = True
 
 
-def _scope(step: Step, inherited: Variables) -> Variables:
-    """All variables that a step sees: inherited ones, then its inputs (pipeline.go, validateWith and MutateWith)."""
-    if not step.with_ and not step.inputs:
-        return inherited
-    given = dict(step.with_)
-    for key, declared in step.inputs.items():
-        value = given[key] = given.get(key) or declared.default
-        if value and key in DIGESTS and not (len(value) == DIGESTS[key] and _HEX.issuperset(value)):
+def _with_inputs(step: Step, scope: Scope) -> Scope:
+    """The scope of a step that has inputs (pipeline.go, validateWith and MutateWith)."""
+    values = dict(step.inputs.defaults)
+    for key, value in step.with_.items():
+        name = input_name(key)
+        values[name] = value or values.get(name, "")
+    _check_inputs(step, values)
+    references = [name for name, value in values.items() if "${{" in value]
+    if not references:
+        return Scope(scope.variables, {**scope.inputs, **values})
+    # A value that refers to an input of its own name means the enclosing pipeline's.
+    known = {name: value for name, value in values.items() if "${{" not in value}
+    inner = Scope(scope.variables, {**scope.inputs, **known})
+    late: list[str] = []
+    for name in references:
+        try:
+            inner.inputs[name] = substitute(values[name], inner)
+        except SubstitutionError:
+            inner.inputs[name] = values[name]
+            late.append(name)
+    # An input may refer to another one of the same step, which is in scope only now.
+    for name in late:
+        try:
+            inner.inputs[name] = substitute(values[name], inner)
+        except SubstitutionError as error:
+            raise _error(error, _with_place(step, name.partition(".")[2]), inner) from None
+    return inner
+
+
+def _check_inputs(step: Step, values: dict[str, str]) -> None:
+    for key in step.inputs.required:
+        if not values[input_name(key)]:
+            raise RecipeError(f"the pipeline `{step.uses}` requires the input `{key}`", where=step.place("uses"))
+    for key in step.inputs.digests:
+        value = values[input_name(key)]
+        if value and not (len(value) == DIGESTS[key] and _HEX.issuperset(value)):
             what = f"`{key}` must be {DIGESTS[key]} hexadecimal digits, found {len(value)} characters"
             raise RecipeError(what, where=_with_place(step, key))
-        if declared.required and not value:
-            raise RecipeError(f"the pipeline `{step.uses}` requires the input `{key}`", where=step.place("uses"))
-    scope = dict(inherited)
-    late: list[tuple[str, str]] = []
-    for key, value in given.items():
-        try:
-            scope[f"inputs.{key}"] = substitute(value, scope)
-        except SubstitutionError:
-            scope[f"inputs.{key}"] = value
-            late.append((key, value))
-    # An input may refer to another one of the same step, which is in scope only now.
-    for key, value in late:
-        try:
-            scope[f"inputs.{key}"] = substitute(value, scope)
-        except SubstitutionError as error:
-            raise _error(error, _with_place(step, key), scope) from None
-    return scope
 
 
-def _substituted(step: Step, key: str, text: str, scope: Variables, *, quoted: bool = False) -> str:
+def _refuse_texts(step: Step, scope: Scope) -> None:
+    """The error of a step whose commands or folder cannot be substituted."""
+    for key, text in (("working-directory", step.directory), ("runs", step.runs)):
+        _substituted(step, key, text, scope)
+
+
+def _spot_of_needs(step: Step) -> Spot:
+    where = step.place("needs")
+    return where.path, where.line, where.column
+
+
+def _substituted(step: Step, key: str, text: str, scope: Scope, *, quoted: bool = False) -> str:
     try:
         return substitute(text, scope, quoted=quoted)
     except SubstitutionError as error:
@@ -177,9 +209,9 @@ def _with_place(step: Step, key: str) -> Place:
     return step.place("uses")
 
 
-def _error(error: SubstitutionError, where: Place, scope: Variables) -> RecipeError:
+def _error(error: SubstitutionError, where: Place, scope: Scope) -> RecipeError:
     return RecipeError(error.what, where=where, hint=did_you_mean(error.name, scope) if error.name else "")
 
 
-def _listed(lead: str, names: dict[str, pipelines.Input]) -> str:
+def _listed(lead: str, names: list[str]) -> str:
     return f"{lead} " + ", ".join(f"`{name}`" for name in sorted(names)) if names else "it takes no inputs"

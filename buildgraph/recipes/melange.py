@@ -35,6 +35,7 @@ _CAPABILITIES = ("cap_ipc_lock", "cap_net_admin", "cap_net_bind_service", "cap_n
 _OUT = "/home/build/melange-out"
 _MAX_PACKAGES = 10_000
 _PINNED = Table()
+_NOTHING = Mapping()
 
 Variables: TypeAlias = dict[str, str]
 
@@ -272,43 +273,41 @@ class _Reader:
         self, node: Mapping, name: str, description: str, replace: Replace, variables: Variables, strict: Variables
     ) -> PackageDecl:
         given = node.items.get("dependencies")
+        given = given if isinstance(given, Mapping) else _NOTHING
         is_origin = name == self.name
-
-        def texts(key: str, variables: Variables) -> tuple[str, ...]:
-            return tuple(
-                self._substituted(given, key, replace(item.text), variables)
-                for item in texts_of(child(given, key))
-                if isinstance(given, Mapping)
-            )
-
-        def priority(key: str) -> str:
-            text = replace(text_of(child(given, key)))
-            if not text or not isinstance(given, Mapping):
-                return ""
-            result = self._substituted(given, key, text, strict)
-            # melange loses the result for subpackages, in a loop's copy (config.go, applySubstitutionsForPriorities).
-            result = result if is_origin else text
-            if result and not (_PRIORITY.fullmatch(result) and abs(int(result)) <= scalars.MAX_INT):
-                raise RecipeError(f"`{key}` must be a whole number, found `{result}`", where=value_place(given, key, self.source))
-            return result
-
         condition = "" if is_origin else replace(text_of(node.items.get("if")))
-        line = node.items["name"].line if "name" in node.items else node.line
         return PackageDecl(
             name=name,
             version=self._full_version(),
             description=description,
-            provides=texts("provides", variables),
-            depends=texts("runtime", variables),
-            depends_lines=tuple(item.line for item in texts_of(child(given, "runtime"))),
-            replaces=texts("replaces", strict),
-            provider_priority=priority("provider-priority"),
-            replaces_priority=priority("replaces-priority"),
+            provides=self._texts(given, "provides", replace, variables),
+            depends=self._texts(given, "runtime", replace, variables),
+            depends_lines=tuple([item.line for item in texts_of(given.items["runtime"])]) if "runtime" in given.items else (),
+            replaces=self._texts(given, "replaces", replace, strict),
+            provider_priority=self._priority(given, "provider-priority", replace, strict, is_origin=is_origin),
+            replaces_priority=self._priority(given, "replaces-priority", replace, strict, is_origin=is_origin),
             condition=condition,
             made=self._holds(node, condition),
             path=self.source.path,
-            line=line,
+            line=node.items["name"].line if "name" in node.items else node.line,
         )
+
+    def _texts(self, given: Mapping, key: str, replace: Replace, variables: Variables) -> tuple[str, ...]:
+        if key not in given.items:
+            return ()
+        listed = texts_of(given.items[key])
+        return tuple([self._substituted(given, key, replace(item.text), variables) for item in listed])
+
+    def _priority(self, given: Mapping, key: str, replace: Replace, strict: Variables, *, is_origin: bool) -> str:
+        if key not in given.items:
+            return ""
+        text = replace(text_of(given.items[key]))
+        result = self._substituted(given, key, text, strict)
+        # melange loses the result for subpackages, in a loop's copy (config.go, applySubstitutionsForPriorities).
+        result = result if is_origin else text
+        if result and not (_PRIORITY.fullmatch(result) and abs(int(result)) <= scalars.MAX_INT):
+            raise RecipeError(f"`{key}` must be a whole number, found `{result}`", where=value_place(given, key, self.source))
+        return result
 
     def _holds(self, node: Mapping, condition: str) -> bool:
         try:
@@ -415,11 +414,11 @@ class _Reader:
     def _written(self, item: Scalar, replace: Replace) -> Written:
         return Written(replace(item.text), self.source.path, item.line, item.column)
 
-    def _substituted(self, node: Node | None, key: str, text: str, variables: Variables) -> str:
+    def _substituted(self, node: Mapping, key: str, text: str, variables: Variables) -> str:
         try:
             return substitute(text, variables)
         except SubstitutionError as error:
-            where = value_place(node, key, self.source, error.name) if isinstance(node, Mapping) else None
+            where = value_place(node, key, self.source, error.name)
             raise RecipeError(error.what, where=where, hint=did_you_mean(error.name, variables)) from None
 
     def _at(self, node: Node) -> Place:

@@ -2,60 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.errors import RecipeError
 from buildgraph.recipes import scalars, schema, yamltext
+from buildgraph.recipes.substitute import references
 from buildgraph.recipes.values import Source
-from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.recipes.yamltext import NULLS, Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from buildgraph.errors import Place
     from buildgraph.recipes.substitute import Replace
 
+Spot: TypeAlias = tuple[str, int, int]  # path, line and column: a place without its excerpt, which only errors need
+
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """An input that a definition declares."""
+class Inputs:
+    """What a definition declares, in the form that steps need over and over.
 
-    default: str
-    required: bool
+    ``defaults`` has every input by the name of its variable, ``inputs.KEY``, empty where there is none; ``required`` and
+    ``digests`` are keys.
+    """
+
+    defaults: dict[str, str]
+    required: tuple[str, ...]
+    digests: tuple[str, ...]
+
+    def __or__(self, other: Inputs) -> Inputs:
+        """Both; of an input that both declare, what the other says."""
+        replaced = {key for key in (*self.required, *self.digests) if input_name(key) in other.defaults}
+        return Inputs(
+            self.defaults | other.defaults,
+            (*(key for key in self.required if key not in replaced), *other.required),
+            (*(key for key in self.digests if key not in replaced), *other.digests),
+        )
+
+    def keys(self) -> list[str]:
+        """The declared inputs."""
+        return [name.partition(".")[2] for name in self.defaults]
 
 
-class Position(NamedTuple):
-    """A place in a file, by what it is made of."""
+def input_name(key: str) -> str:
+    """The variable of an input."""
+    return f"inputs.{key}"
 
-    path: str
-    line: int
-    column: int
+
+NO_INPUTS = Inputs({}, (), ())
+
+# Digests that pipelines take must be digits of this number, or melange refuses the step (pipeline.go, validateWith).
+DIGESTS = {"expected-sha256": 64, "expected-sha512": 128, "expected-commit": 40}
 
 
 # Not frozen, since creating a frozen dataclass takes three times as long and a workspace has a hundred thousand; never changed.
 @dataclass(slots=True)
 class Step:
-    """A pipeline step after parse-time substitution (melange config.go, Pipeline)."""
+    """A pipeline step after parse-time substitution (melange config.go, Pipeline).
+
+    ``names`` are the variables in ``runs`` and ``directory``, None where these are malformed. ``definition`` is what a ``uses:``
+    was loaded from.
+    """
 
     node: Mapping
     source: Source
-    uses: str
-    condition: str
-    with_: dict[str, str]
-    runs: str
-    directory: str
-    needs: tuple[str, ...]
-    inputs: dict[str, Input]
-    steps: tuple[Step, ...]
+    uses: str = ""
+    condition: str = ""
+    with_: dict[str, str] = field(default_factory=dict)
+    runs: str = ""
+    directory: str = ""
+    needs: tuple[str, ...] = ()
+    inputs: Inputs = NO_INPUTS
+    steps: tuple[Step, ...] = ()
+    names: frozenset[str] | None = frozenset()
     definition: Step | None = None
 
-    def position(self, key: str) -> Position:
-        """As ``place``, without the excerpt: what no error needs."""
-        owner = self
-        if self.definition is not None and key in self.definition.node.items and self.definition.source.text:
-            owner = self.definition
-        value = owner.node.items.get(key, owner.node)
-        return Position(owner.source.path, value.line, value.column)
+    @property
+    def spot(self) -> Spot:
+        """Where its ``uses:`` is written."""
+        written = self.node.items.get("uses", self.node)
+        return self.source.path, written.line, written.column
 
     def place(self, key: str, needle: str = "") -> Place:
         """Where ``key`` of this step is written, at ``needle`` inside its value if that can be found."""
@@ -78,7 +105,7 @@ def value_place(node: Mapping, key: str, source: Source, needle: str = "") -> Pl
 
 def text_of(node: Node | None) -> str:
     """The text of a checked scalar field; empty where it is not given or null."""
-    return node.text if isinstance(node, Scalar) and not node.is_null else ""
+    return node.text if isinstance(node, Scalar) and not (node.plain and node.text in NULLS) else ""
 
 
 def texts_of(node: Node | None) -> list[Scalar]:
@@ -109,26 +136,39 @@ def steps_of(node: Node | None, source: Source, replace: Replace) -> tuple[Step,
     return tuple(step_of(item, source, replace) for item in mappings_of(node))
 
 
+_REPLACED_TEXTS = {"runs": "runs", "if": "condition", "working-directory": "directory"}
+
+
 def step_of(node: Mapping, source: Source, replace: Replace) -> Step:
     """One step; ``replace`` is the parse-time substitution of the recipe that it stands in (config.go, replacePipeline)."""
-    items = node.items
-    return Step(
-        node=node,
-        source=source,
-        uses=text_of(items.get("uses")),
-        condition=replace(text_of(items.get("if"))),
-        with_={key: replace(value) for key, value in map_of(items["with"]).items()} if "with" in items else {},
-        runs=replace(text_of(items.get("runs"))),
-        directory=replace(text_of(items.get("working-directory"))),
-        needs=tuple(replace(item.text) for item in texts_of(child(items["needs"], "packages"))) if "needs" in items else (),
-        inputs=_inputs(items["inputs"]) if "inputs" in items else {},
-        steps=steps_of(items["pipeline"], source, replace) if "pipeline" in items else (),
+    step = Step(node, source)
+    for key, value in node.items.items():
+        attribute = _REPLACED_TEXTS.get(key)
+        if attribute is not None:
+            setattr(step, attribute, replace(text_of(value)))
+        elif key == "uses":
+            step.uses = text_of(value)
+        elif key == "with":
+            step.with_ = {name: replace(text) for name, text in map_of(value).items()}
+        elif key == "pipeline":
+            step.steps = steps_of(value, source, replace)
+        elif key == "needs":
+            step.needs = tuple(replace(item.text) for item in texts_of(child(value, "packages")))
+        elif key == "inputs":
+            step.inputs = _inputs(value)
+    if "${{" in step.runs or "${{" in step.directory:
+        runs, directory = references(step.runs), references(step.directory)
+        step.names = None if runs is None or directory is None else runs | directory
+    return step
+
+
+def _inputs(node: Node) -> Inputs:
+    declared = node.items if isinstance(node, Mapping) else {}
+    return Inputs(
+        {input_name(key): text_of(child(value, "default")) for key, value in declared.items()},
+        tuple(key for key, value in declared.items() if scalars.truth(child(value, "required"))),
+        tuple(key for key in declared if key in DIGESTS),
     )
-
-
-def _inputs(node: Node) -> dict[str, Input]:
-    declared = node.items.items() if isinstance(node, Mapping) else ()
-    return {name: Input(text_of(child(value, "default")), scalars.truth(child(value, "required"))) for name, value in declared}
 
 
 @lru_cache(maxsize=4096)
@@ -152,21 +192,27 @@ def load(call: Step, definition: Step) -> Step:
 
     What the definition has goes before what the step has. A null there leaves the step's text, but takes its mapping away.
     """
-    items = definition.node.items
+    given = definition.node.items
+    keeps_directory = bool(call.directory) and not _has_text(given.get("working-directory"))
     return Step(
         node=call.node,
         source=call.source,
         uses=call.uses,
-        condition=definition.condition if _has_text(items.get("if")) else call.condition,
+        condition=call.condition if call.condition and not _has_text(given.get("if")) else definition.condition,
         with_=call.with_,
-        runs=definition.runs if _has_text(items.get("runs")) else call.runs,
-        directory=definition.directory if _has_text(items.get("working-directory")) else call.directory,
-        needs=definition.needs if "needs" in items else call.needs,
-        inputs={**call.inputs, **definition.inputs} if call.inputs else definition.inputs,
+        runs=definition.runs,
+        directory=call.directory if keeps_directory else definition.directory,
+        needs=call.needs if call.needs and "needs" not in given else definition.needs,
+        inputs=call.inputs | definition.inputs if call.inputs.defaults else definition.inputs,
         steps=definition.steps,
+        names=_union(definition.names, call.names) if keeps_directory else definition.names,
         definition=definition,
     )
 
 
 def _has_text(node: Node | None) -> bool:
     return isinstance(node, Scalar) and not node.is_null
+
+
+def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return None if one is None or other is None else one | other

@@ -75,7 +75,7 @@ class _Checker:
 
     def check(self, node: Node, shape: Shape, key: str = "") -> None:
         if isinstance(node, Scalar):
-            if not node.is_null:
+            if shape is not TEXT and not node.is_null:
                 self.scalar(node, shape, key)
         elif isinstance(node, Sequence):
             self.sequence(node, shape, key)
@@ -83,7 +83,8 @@ class _Checker:
             self.struct(node, shape)
         elif isinstance(shape, MapOf):
             for name, value in node.items.items():
-                self.check(value, shape.value, name)
+                if shape.value is not TEXT or type(value) is not Scalar:
+                    self.check(value, shape.value, name)
         else:
             raise self.mismatch(node, shape, key)
 
@@ -93,17 +94,18 @@ class _Checker:
         for item in node.items:
             if shape.item is not TEXT:
                 self.check(item, shape.item, key)
-            elif not isinstance(item, Scalar):
+            elif type(item) is not Scalar:
                 raise self.mismatch(item, shape, key, found=f"a list with {yamltext.describe(item)} in it")
 
     def struct(self, node: Mapping, shape: Struct) -> None:
         for name, value in node.items.items():
             inner = shape.fields.get(name)
-            if inner is None:
-                if self.known_fields:
-                    raise self.unknown(node, name, shape)
-            elif inner is not TEXT or type(value) is not Scalar:
+            if inner is TEXT and type(value) is Scalar:
+                continue
+            if inner is not None:
                 self.check(value, inner, name)
+            elif self.known_fields:
+                raise self.unknown(node, name, shape)
 
     def scalar(self, node: Scalar, shape: Shape, key: str) -> None:
         if not isinstance(shape, Leaf):

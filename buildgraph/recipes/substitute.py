@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 Variables: TypeAlias = Mapping[str, str]
 Replace: TypeAlias = Callable[[str], str]
@@ -66,7 +67,44 @@ def literal_replacer(variables: Variables) -> Replace:
     return replace
 
 
-def substitute(text: str, variables: Variables, *, quoted: bool = False) -> str:
+class Lookup(Protocol):
+    """Something that has variables by name."""
+
+    def get(self, name: str, /) -> str | None:
+        """The value of a variable, None where there is none."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """The variables that a step sees: those of the recipe, and the inputs of the pipelines that it stands in.
+
+    They are apart because every step has the former and each pipeline has some of the latter; no name is among both.
+    """
+
+    variables: dict[str, str]
+    inputs: dict[str, str]
+
+    def get(self, name: str) -> str | None:
+        """The value of a variable, None where there is none."""
+        value = self.variables.get(name)
+        return self.inputs.get(name) if value is None else value
+
+    def has_all(self, names: frozenset[str]) -> bool:
+        """Whether all names are defined."""
+        return self.variables.keys() >= names or self.inputs.keys() >= names.difference(self.variables)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.variables
+        yield from self.inputs
+
+
+def references(text: str) -> frozenset[str] | None:
+    """The variables that the compile-time substitution of a text needs, None where it fails whatever they are."""
+    found = _REFERENCE.findall(text)
+    return frozenset(name for name, _ in found) if all(name and end for name, end in found) else None
+
+
+def substitute(text: str, variables: Lookup, *, quoted: bool = False) -> str:
     """The compile-time substitution; ``quoted`` writes values as string literals of a condition.
 
     Raises SubstitutionError for an unknown variable, TooLongError.

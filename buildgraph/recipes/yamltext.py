@@ -7,6 +7,7 @@ nothing here decides.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,7 +28,7 @@ from yaml.events import (
 from buildgraph.errors import Place, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 100
@@ -49,6 +50,10 @@ _WORDS_TO_QUOTE = _WORDS_WITH_A_TYPE | {
     word for base in ("y", "n", "yes", "no", "on", "off") for word in (base, base.capitalize(), base.upper())
 }
 _UNPRINTABLE = re.compile('[\\\\"\x00-\x1f\x7f-\xa0\u00ad\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]')
+# What of these JSON does not escape, or escapes otherwise.
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\u00ad\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+_SHORT = 64
 _SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STRING_TAG = "tag:yaml.org,2002:str"
 _COLLECTION_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
@@ -171,7 +176,7 @@ def place_at(line: int, column: int, path: str, text: str, *, length: int = 1) -
 @lru_cache(maxsize=8)
 def lines_of(text: str) -> list[str]:
     """The lines of a text as YAML breaks them; of a few texts at a time they are kept, since many places lie in the same one."""
-    return _LINE_BREAK.split(text)
+    return text.split("\n") if text.isascii() and "\r" not in text else _LINE_BREAK.split(text)
 
 
 def describe(node: Node) -> str:
@@ -195,26 +200,29 @@ def emit(node: Node) -> str:
     """
     if isinstance(node, Scalar):
         return f"--- {_scalar_text(node)}\n"
-    return "".join(_emit(node, ""))
+    out: list[str] = []
+    _emit(node, "", out.append)
+    return "".join(out)
 
 
-def _emit(node: Sequence | Mapping, indent: str) -> Iterator[str]:
+def _emit(node: Sequence | Mapping, indent: str, write: Callable[[str], None]) -> None:
+    if not node.items:
+        write(f"{indent}{_empty(node)}\n")
+        return
     entries: Iterable[tuple[str, Node]]
     if isinstance(node, Mapping):
-        entries = ((_key_text(key, indent), node.items[key]) for key in sorted(node.items))
+        entries = [(_key_text(key, indent), node.items[key]) for key in sorted(node.items)]
     else:
-        entries = (("-", item) for item in node.items)
-    if not node.items:
-        yield f"{indent}{_empty(node)}\n"
-        return
+        entries = [("-", item) for item in node.items]
     for lead, value in entries:
         if isinstance(value, Scalar):
-            yield f"{indent}{lead} {_scalar_text(value)}".rstrip(" ") + "\n"
+            text = _scalar_text(value)
+            write(f"{indent}{lead} {text}\n" if text else f"{indent}{lead}\n")
         elif not value.items:
-            yield f"{indent}{lead} {_empty(value)}\n"
+            write(f"{indent}{lead} {_empty(value)}\n")
         else:
-            yield f"{indent}{lead}\n"
-            yield from _emit(value, indent + "  ")
+            write(f"{indent}{lead}\n")
+            _emit(value, indent + "  ", write)
 
 
 def _empty(node: Sequence | Mapping) -> str:
@@ -222,19 +230,30 @@ def _empty(node: Sequence | Mapping) -> str:
 
 
 def _key_text(key: str, indent: str) -> str:
-    safe = _WORD.fullmatch(key) and key not in _WORDS_TO_QUOTE
-    text = key if safe else quote(key)
+    text = _text(key)
     return f"{text}:" if len(text) < _IMPLICIT_KEY else f"? {text}\n{indent}:"
 
 
 def _scalar_text(node: Scalar) -> str:
-    if node.plain or (_WORD.fullmatch(node.text) and node.text not in _WORDS_TO_QUOTE):
-        return node.text
-    return quote(node.text)
+    return node.text if node.plain else _text(node.text)
+
+
+def _text(text: str) -> str:
+    """A text, quoted where it has to be; of short ones it is kept, as recipes have the same ones again and again."""
+    return _short_text(text) if len(text) < _SHORT else _any_text(text)
+
+
+def _any_text(text: str) -> str:
+    return text if _WORD.fullmatch(text) and text not in _WORDS_TO_QUOTE else quote(text)
+
+
+_short_text = lru_cache(maxsize=1 << 14)(_any_text)
 
 
 def quote(text: str) -> str:
     """A text as a YAML double-quoted scalar on one line, which is JSON's form wherever JSON's escapes are enough."""
+    if _ODD.search(text) is None:
+        return _as_json(text)
     return f'"{_UNPRINTABLE.sub(_escape, text)}"'
 
 
