@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from buildgraph.plan.rebuild import Rebuilder
 
 GRAPH, OFFERS, BASIS, PLANNED = "graph", "offers", "basis", "planned"
+PARTS = (GRAPH, OFFERS, BASIS)  # of the state, that a graph can be taken over from
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, keep, take_over
-from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
+from buildgraph.errors import GraphError, LockError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
@@ -131,11 +131,11 @@ class Session:
         return state
 
     def signature(self) -> str:
-        """What every reading depends on besides files."""
-        return self._signature(self.readings.wanted)
+        """What the graph depends on besides files."""
+        return digest_text(f"{quick.program()} {self.readings.wanted} {self.builtins.version} {self.manifest}")
 
-    def _signature(self, wanted: tuple[str, ...]) -> str:
-        return digest_text(f"{quick.program()} {wanted} {self.builtins.version} {self.manifest}")
+    def _premises(self, readings: Readings) -> bytes:
+        return digest_text(f"{quick.program()} {readings.premises()}").encode()
 
     def basis(self) -> dict[str, str]:
         """What deep keys depend on besides the workspace's files."""
@@ -166,7 +166,7 @@ class Session:
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
         found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
-        if signature == self._signature(wanted).encode():
+        if signature == self._premises(found):
             found.lines.update(parse_lines(lines))
         return found
 
@@ -235,7 +235,8 @@ class Session:
     @cached_property
     def repositories(self) -> Repositories:
         """Where external packages come from."""
-        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say)
+        offline = self.settings.offline
+        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
 
     @cached_property
     def tools(self) -> Toolbox:
@@ -252,8 +253,18 @@ class Session:
     @cached_property
     def inputs(self) -> Inputs:
         """The own inputs of nodes."""
-        environment = Environment(self.tools.melange_version, self.tools.apko_version, box.FORMAT, self.settings.sealed)
-        return Inputs(self.workspace, self.nodes.described, self.digest, self.key, environment)
+        return Inputs(self.workspace, self.nodes.described, self.digest, self.key, self.environment)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What counts for every node; offline, where the tools are not at hand, which ones are meant stands for their versions."""
+        try:
+            melange, apko = self.tools.melange_version, self.tools.apko_version
+        except ToolError:
+            if not self.settings.offline:
+                raise
+            melange = apko = self.manifest.tools
+        return Environment(melange, apko, box.FORMAT, self.settings.sealed)
 
     @cached_property
     def rebuilder(self) -> Rebuilder:
@@ -268,7 +279,7 @@ class Session:
     @cached_property
     def explainer(self) -> Explainer:
         """Reasons."""
-        return Explainer(self.store, self.inputs.texts, self._user_tree)
+        return Explainer(self.store, self.inputs.texts, self.user_tree)
 
     @property
     def lock(self) -> Lock:
@@ -298,7 +309,7 @@ class Session:
         known = state.digests.get(path)
         if known is None:
             try:
-                known = digest_file(self.settings.root / path)
+                known = digest_file(self.manifest.root / path)
             except OSError as error:
                 message = f"cannot read {path}: {error.strerror}"
                 raise RecipeError(message) from error
@@ -312,10 +323,16 @@ class Session:
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
-        """The public key that a keyring line names."""
-        return self.repositories.key_file(line).read_bytes()
+        """The public key that a keyring line names; offline, the line stands for one that cannot be had."""
+        try:
+            return self.repositories.key_file(line).read_bytes()
+        except RepositoryError:
+            if not self.settings.offline:
+                raise
+            return line.encode()
 
-    def _user_tree(self, name: str) -> tuple[str, YamlMapping]:
+    def user_tree(self, name: str) -> tuple[str, YamlMapping]:
+        """The recipe of a node as the user has it: its path and its YAML tree."""
         recipe = self.nodes.described[name].target.recipe
         return recipe.path, recipe.tree
 
@@ -459,13 +476,17 @@ class Session:
             return
         if "readings" in self.__dict__ and self.readings.fresh:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
-            self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
+            self.state.parts["readings"] = self._premises(self.readings) + b"\n" + lines
+        self.keep_graph()
+        states.save_state(self.state_file, __version__, self.state, self.walked_at)
+
+    def keep_graph(self) -> None:
+        """Puts the graph and the keys that this run has worked out into the state."""
         if "rebuilder" in self.__dict__ and (self.kept is None or self.kept.dirty or self.rebuilder.has_more_keys()):
             open_nodes, absent = sorted(self._uncovered()) if self._open is None else self._open, self._absent()
             lacking = {name for name in open_nodes if absent and self.rebuilder.lacks_only(name, absent)}
             before = set(self.kept.basis.get("lacking", ())) - self.kept.stale if self.kept and absent else set()
             keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
-        states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
 
 def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:

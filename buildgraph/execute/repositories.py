@@ -46,6 +46,7 @@ class Repositories:
     records: Records
     folder: Path
     progress: Callable[[str], None]
+    offline: bool = False
     key_files: set[Path] = field(default_factory=set)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -154,6 +155,9 @@ class Repositories:
         return digest
 
     def _download(self, address: str, target: Path) -> None:
+        if self.offline:
+            message = f"{address} is not at hand, and may not be fetched now"
+            raise RepositoryError(message)
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             request = urllib.request.Request(address)  # noqa: S310 - only http and https get here

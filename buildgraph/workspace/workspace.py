@@ -15,6 +15,7 @@ from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
 from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
+from buildgraph.workspace.root import Root, Scan
 from buildgraph.workspace.sources import SourceFinder
 
 PIPELINE_FOLDER = "pipelines"
@@ -38,7 +39,7 @@ class Workspace:
     _sources: dict[str, Source] = field(default_factory=dict)
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Root:
         """The folder with the manifest."""
         return self.manifest.root
 
@@ -159,10 +160,10 @@ def holds_sources(folder: Path) -> bool:
     return "FORMAT" not in names and any(not name.startswith(".") and name != tree.CACHE_TAG for name in names)
 
 
-def walk(manifest: Manifest) -> tree.Tree:
-    """The tree of a workspace."""
+def walk(manifest: Manifest, scan: Scan | None = None) -> tree.Tree:
+    """The tree of a workspace; ``scan`` stands in for a look at its folders."""
     named = [path for settings in manifest.targets.values() for path in settings.files()]
-    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named)
+    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named, scan)
 
 
 def recipe_candidates(manifest: Manifest, found: tree.Tree) -> list[str]:
