@@ -5,11 +5,14 @@ The recipes and the index are no part of this project: `CORPUS` says where they 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shutil
 import tarfile
 from pathlib import Path
 
 from buildgraph.apk import signing
+from buildgraph.apk.index import IndexEntry, index_archive, read_index_archive
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 REPOSITORY = "https://packages.wolfi.dev/os"
@@ -20,7 +23,14 @@ keyring: [{REPOSITORY}/{KEY}]
 mirrors:
   {REPOSITORY}: ../upstream
 """
-_SIGNATURE = ".SIGN."
+# What recipes ask for and neither they nor the index have: an older generation of these packages had it.
+_OLDER = {
+    "nettle": "3.10-r0",
+    "py3.10-rpds-py": "0.1-r0",
+    "go-1.25": "1.25.0-r0",
+    "libcryptsetup": "2-r0 so:libcryptsetup.so.12=12",
+    "gtk-update-icon-cache": "3-r0 cmd:gtk-update-icon-cache=3-r0",
+}
 
 
 def is_there() -> bool:
@@ -38,30 +48,28 @@ def make(folder: Path) -> Path:
     (upstream / "x86_64").mkdir(parents=True)
     key = signing.generate_key(2048)
     (upstream / KEY).write_bytes(signing.public_key(key))
-    index = signing.sign_index(_unsigned(CORPUS / "wolfi-upstream-APKINDEX.tar.gz"), key, KEY.removesuffix(".rsa.pub"))
+    entries = read_index_archive((CORPUS / "wolfi-upstream-APKINDEX.tar.gz").read_bytes())
+    entries += [_older(name, *text.split()) for name, text in _OLDER.items()]
+    index = signing.sign_index(index_archive(entries), key, KEY.removesuffix(".rsa.pub"))
     (upstream / "x86_64" / "APKINDEX.tar.gz").write_bytes(index)
     (root / "buildgraph.yaml").write_text(MANIFEST)
     return root
 
 
-def _unsigned(path: Path) -> bytes:
-    """An index without the signature that it came with: the same index again, in one gzip member."""
-    import gzip
-    import io
-
-    out = io.BytesIO()
-    with (
-        tarfile.open(path) as given,
-        gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as made,
-    ):
-        for member in given:
-            if not member.name.startswith(_SIGNATURE):
-                made.addfile(member, given.extractfile(member))
-    return out.getvalue()
+def _older(name: str, version: str, *provides: str) -> IndexEntry:
+    checksum = base64.b64encode(hashlib.sha1(name.encode(), usedforsecurity=False).digest()).decode()
+    return IndexEntry(name, version, arch="x86_64", checksum=f"Q1{checksum}", size=1, installed_size=1, provides=provides)
 
 
-def copy(root: Path, to: Path) -> Path:
-    """The workspace again in another place, with its repository."""
-    shutil.copytree(root.parent, to, symlinks=True)
-    return to / root.name
+def many(folder: Path, copies: int) -> Path:
+    """As ``make``, with the recipes so many times, each time in a folder of their own: requirements mean the nearest."""
+    root = make(folder)
+    one = folder / "one"
+    root.rename(one)
+    root.mkdir()
+    (one / "buildgraph.yaml").rename(root / "buildgraph.yaml")
+    (one / "pipelines").rename(root / "pipelines")
+    for number in range(copies):
+        shutil.copytree(one, root / f"copy{number}")
+    shutil.rmtree(one)
+    return root

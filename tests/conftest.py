@@ -1,4 +1,7 @@
-"""What tests share: the real tools, the seed, workspaces to build in."""
+"""What tests share: the real tools, the seed, and how Hypothesis draws.
+
+Property tests draw the same examples in every run; ``--hypothesis-profile=search`` looks for new ones, for long.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from buildgraph.cli.places import user_cache
 from buildgraph.cli.session import tools_folder
 from buildgraph.execute.tools import Toolbox, find_tools
+
+settings.register_profile("same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = ROOT / ".seed"

@@ -37,6 +37,11 @@ def fault(error: OSError, doing: str) -> CacheError:
     return CacheError(f"cannot {doing}: {cause}", hint=_HINTS.get(error.errno or 0, ""))
 
 
+def is_full(error: OSError) -> bool:
+    """Whether the system refused for want of space: then the place that was written to is at fault, not what was read."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 @contextmanager
 def faults(doing: str) -> Iterator[None]:
     """Turn each OSError of the block into a CacheError; ``doing`` completes "cannot ..."."""

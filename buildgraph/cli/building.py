@@ -8,11 +8,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, kept, quick
+from buildgraph.cli import commands, quick
+from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -22,7 +23,6 @@ from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
 from buildgraph.outputs import export, rootfs
 from buildgraph.outputs.keys import DEFAULT_NAME, load_key, user_key
-from buildgraph.plan.planner import Plan, make_plan
 from buildgraph.plan.record import Record
 from buildgraph.recipes.architecture import to_apk, to_oci
 from buildgraph.report import views
@@ -31,33 +31,25 @@ from buildgraph.report.console import seconds
 MOST_ROWS = 40  # of outputs that are printed one by one
 
 
-def planned(patterns: Sequence[str], session: Session) -> Plan:
-    """The plan of a build; completes the lock first, as far as repositories can."""
-    wanted = session.wanted(patterns)
-    session.complete_lock(wanted, tolerant=True)
-    reasons, network = session.explainer.reasons, session.inputs.network
-    found = make_plan(wanted, session.rebuilder, reasons, network, kept.planned(session))
-    kept.keep_planned(session, found.decisions)
-    return found
+MakeRunner = Callable[[Session], LocalRunner]
 
 
-def build(options: argparse.Namespace, session: Session) -> int:
-    """`bg build`."""
+def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner | None = None) -> int:
+    """`bg build`; ``make_runner`` gives what runs the actions, melange and apko in boxes if nothing else is said."""
     if options.dry_run:
         plan = planned(options.targets, session)
         commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
         return 0
     started = time.monotonic()
-    wanted, result = execute(options.targets, options, session)
-    present, rows = export_results(wanted, result, session)
+    wanted, result = execute(options.targets, options, session, make_runner or local_runner)
+    stamps, rows = export_results(wanted, result, session)
     text = _answer(rows, result, options)
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
         answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
-        outside = [*present, signing_key_path(session)]
-        session.remember(quick.asked(options, session.settings.here, session.settings.environment), outside, answer)
+        session.remember(quick.asked(options, session.settings.here, session.settings.environment), stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
     if result.failures:
         sys.stdout.flush()
@@ -65,13 +57,15 @@ def build(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def execute(patterns: Sequence[str], options: argparse.Namespace, session: Session) -> tuple[list[str], Result]:
+def execute(
+    patterns: Sequence[str], options: argparse.Namespace, session: Session, make_runner: MakeRunner
+) -> tuple[list[str], Result]:
     """Brings targets up to date; the wanted nodes and how it went."""
     wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
     session.complete_lock(wanted, tolerant=options.keep_going)
-    runner = _runner(session)
+    runner = make_runner(session)
     with session.uninterrupted():
         result = scheduler.run(
             wanted,
@@ -90,7 +84,8 @@ def execute(patterns: Sequence[str], options: argparse.Namespace, session: Sessi
     return wanted, result
 
 
-def _runner(session: Session) -> LocalRunner:
+def local_runner(session: Session) -> LocalRunner:
+    """Runs actions on this machine."""
     executor = Executor(
         workspace=session.settings.root,
         cas=session.cas,
@@ -121,8 +116,10 @@ def _half_of_free_memory() -> int:
     return 0
 
 
-def export_results(wanted: Sequence[str], result: Result, session: Session) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Puts the wanted nodes' outputs in place; the files, and a row on each node for the report."""
+def export_results(
+    wanted: Sequence[str], result: Result, session: Session
+) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, Any]]]:
+    """Puts the wanted nodes' outputs in place; the stats of the files and of the signing key, and a row on each node."""
     nodes = session.graph.nodes
     done = [name for name in wanted if name in result.records]
     packages = {name: result.records[name] for name in done if nodes[name].kind == "package"}
@@ -144,7 +141,9 @@ def export_results(wanted: Sequence[str], result: Result, session: Session) -> t
                 repository = out / "packages" / folders.of(name)
                 row |= {"packages": [{"path": str(repository / o.path), "digest": f"blake3:{o.digest}"} for o in record.outputs]}
             rows.append(row)
-    return present, rows
+        # Before another bg may put others in their place.
+        stamps = quick.stamps_of([*present, signing_key_path(session)])
+    return stamps, rows
 
 
 def signing_key_path(session: Session) -> Path:
@@ -219,7 +218,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
     if len(images) != 1:
         message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")
-    _, result = execute([session.graph.nodes[images[0]].label], options, session)
+    _, result = execute([session.graph.nodes[images[0]].label], options, session, local_runner)
     if result.failures:
         raise _failure(result)
     with session.cas.scratch() as scratch:

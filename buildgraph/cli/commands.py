@@ -98,19 +98,19 @@ def show(lines: list[str]) -> None:
 
 def plan(options: argparse.Namespace, session: Session) -> int:
     """`bg plan`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
     asked = quick.asked(options, session.settings.here, session.settings.environment)
-    session.remember(asked, session.cache_stamps(), "".join(f"{line}\n" for line in lines))
+    session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
 
 def explain(options: argparse.Namespace, session: Session) -> int:
     """`bg explain`."""
-    from buildgraph.cli.building import planned
+    from buildgraph.cli.planning import planned
 
     found = planned([options.target], session)
     if options.json:

@@ -10,34 +10,48 @@ import argparse
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
-from buildgraph.workspace.state import StateFile, stamp, state_path
-from buildgraph.workspace.tree import file_stat, unchanged
+from buildgraph.workspace.state import ANSWER, StateFile, stamp, state_path
+from buildgraph.workspace.tree import unchanged
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
 
 def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
-    """What was asked, as a key: two commands with the same key have the same answer while nothing changes."""
+    """What was asked, as a part of the state: two commands with the same have the same answer while nothing changes."""
     said = {name: value for name, value in vars(options).items() if name not in _WITHOUT_EFFECT}
     around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
-    return json.dumps([program(), said, str(here), around], sort_keys=True)
+    # A home may be shared by machines of several architectures; paths are shown as seen from the current folder.
+    text = json.dumps([program(), os.uname().machine, said, str(here), _current_folder(), around], sort_keys=True)
+    return ANSWER + blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - quick
+    except OSError:
+        return ""
 
 
 # What changes how a build goes, not what it answers where there is nothing to do.
 _WITHOUT_EFFECT = frozenset({"jobs", "keep_going", "quiet", "directory"})
 
 
-def program() -> list[object]:
-    """Which bg this is: its folder, and the time of its newest file. In a clone it changes without a new version."""
+@cache
+def program() -> str:
+    """Which bg this is: its files with their sizes and times. In a clone it changes without a new version."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - quick
     files = [f"{package}/../tools/go.mod"]
     for folder in (package, *(entry.path for entry in os.scandir(package) if entry.is_dir())):
-        files += [entry.path for entry in os.scandir(folder) if entry.name.endswith(".py")]
-    return [package, max(os.stat(file).st_mtime_ns for file in files if os.path.exists(file))]  # noqa: PTH110, PTH116 - quick
+        files += [entry.path for entry in os.scandir(folder) if entry.name.endswith((".py", ".json"))]
+    stats = ((file, stamp(file)) for file in sorted(files))
+    return blake2b(repr([(file, found[1:3]) for file, found in stats]).encode(), digest_size=16).hexdigest()
 
 
 def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
@@ -48,7 +62,7 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
         return None
     state = StateFile(state_path(user_cache(environment), root), __version__)
     try:
-        known = state.json("answers")[asked(options, here, environment)]
+        known = state.json(asked(options, here, environment))
         stamps, text = known["stamps"], known["answer"]
         if as_before(stamps) and unchanged(root, state.tree()):
             return str(text)
@@ -59,10 +73,15 @@ def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str |
 
 def stamps_of(paths: Iterable[str | Path]) -> dict[str, dict[str, list[int]]]:
     """The stats of files, to be compared later: by folder and name, empty for one that is not there."""
+    return grouped({path: stamp(path) for path in paths})
+
+
+def grouped(stamps: Mapping[Any, list[int]]) -> dict[str, dict[str, list[int]]]:
+    """Stats by folder and name."""
     found: dict[str, dict[str, list[int]]] = {}
-    for path in paths:
+    for path, known in stamps.items():
         folder, name = os.path.split(path)
-        found.setdefault(folder, {})[name] = stamp(path)
+        found.setdefault(folder, {})[name] = known
     return found
 
 
@@ -80,13 +99,12 @@ def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:
             for entry in entries:
                 known = names.get(entry.name)
                 if known is not None:
-                    if list(file_stat(entry.stat())) != known:
+                    now = entry.stat()
+                    if [now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns] != known:
                         return False
                     seen += 1
-    except FileNotFoundError:
-        seen = 0
     except OSError:
-        return False
+        return not any(names.values())
     return seen == sum(bool(known) for known in names.values())
 
 

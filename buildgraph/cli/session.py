@@ -18,12 +18,13 @@ from buildgraph.apk.version import SCANNED
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
+from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
-from buildgraph.cli.kept import Kept, keep, take_over
-from buildgraph.errors import GraphError, LockError, RecipeError, RepositoryError, ToolError
+from buildgraph.cli.kept import Kept, take_over
+from buildgraph.errors import BgError, GraphError, LockError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
-from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions
+from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
@@ -43,7 +44,7 @@ from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
-from buildgraph.workspace.manifest import FILE_NAME, Manifest, load_manifest
+from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.workspace import Workspace
 
@@ -76,8 +77,10 @@ class Session:
     _unwinding: bool = False
     _changed: list[str] | None = None
     _open: list[str] | None = None
-    _lock_is_kept: bool = True  # the lock is the one that the kept graph may know
+    _graph_is_kept: bool = False
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
+    _hashed: set[str] = field(default_factory=set)
+    planned: bool = False
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -103,7 +106,7 @@ class Session:
 
     def _note_stat(self, path: Path) -> None:
         """Keeps the stat of a file that is about to be read: what changes later was not seen."""
-        self._read_at[path] = states.stamp(path)
+        self._read_at.setdefault(path, states.stamp_to_read(path))
 
     @cached_property
     def state_file(self) -> Path:
@@ -115,7 +118,7 @@ class Session:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
         before = states.load_state(self.state_file, __version__)
         self.walked_at = states.now()
-        basis = digest_text(f"{quick.program()} {self.manifest}").encode()
+        basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
         changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
         now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
         kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
@@ -123,12 +126,16 @@ class Session:
         answers = before.answers if changed == {} or now == before.tree else {}
         state = states.State(now, kept, answers, before.parts | {"manifest": basis})
         if changed is not None:
-            self._changed = [
-                path
-                for path, found in changed.items()
-                if self._digest_in(path, state) != before.digests.get(path) or found[0] != before.tree.files[path][0]
-            ]
+            self._changed = [path for path in changed if self._is_another(path, before, state)]
         return state
+
+    def _is_another(self, path: str, before: states.State, state: states.State) -> bool:
+        """Whether a file has another content or mode than before."""
+        try:
+            same = self._digest_in(path, state) == before.digests.get(path)
+        except RecipeError:  # told if somebody needs the file
+            return True
+        return not same or state.tree.files[path][0] != before.tree.files[path][0]
 
     def signature(self) -> str:
         """What the graph depends on besides files."""
@@ -138,9 +145,8 @@ class Session:
         return digest_text(f"{quick.program()} {readings.premises()}").encode()
 
     def basis(self) -> dict[str, str]:
-        """What deep keys depend on besides the workspace's files."""
-        lock = self.workspace.lock_path
-        return {"lock": digest_file(lock) if lock.is_file() else "", "environment": str(self.inputs.environment)}
+        """What deep keys depend on besides the workspace's files: the lock as it was read, the tools, where keys are kept."""
+        return {"lock": self.lock.digest(), "environment": f"{self.inputs.environment} {self.cache_folder}"}
 
     @cached_property
     def kept(self) -> Kept | None:
@@ -149,15 +155,19 @@ class Session:
             return take_over(self, self._changed)
         return None
 
-    def around(self) -> list[Path]:
-        """The files outside of the tree whose content or absence is in keys, by this run or those that it builds upon."""
-        before = self.kept.basis.get("around", {}) if self.kept else {}
-        known = {Path(folder, name) for folder, names in before.items() for name in names}
-        return sorted(known | self.workspace.looked_at | self.repositories.key_files)
+    def around(self) -> dict[Path, list[int]]:
+        """The files outside of the tree whose content or absence is in keys, by this run or those that it builds upon.
 
-    def cache_stamps(self) -> list[Path]:
-        """Files and folders of the cache that change whenever it has something more or less."""
-        return [self.records.changed, *self.cas.folders()]
+        Each has the stat that it had before it was looked at.
+        """
+        before = self.kept.basis["around"] if self.kept else {}
+        known = {Path(folder, name): seen for folder, names in before.items() for name, seen in names.items()}
+        return self.workspace.looked_at | self.repositories.key_files | known
+
+    @cached_property
+    def cache_seen(self) -> dict[str, dict[str, list[int]]]:
+        """The stats of what changes whenever the cache has something more or less; to be asked before the cache is."""
+        return quick.stamps_of([self.records.changed, *self.cas.folders()])
 
     @cached_property
     def readings(self) -> Readings:
@@ -241,6 +251,9 @@ class Session:
     @cached_property
     def tools(self) -> Toolbox:
         """melange, apko and bubblewrap, provisioned on first use."""
+        for folder in self.settings.environment.get("PATH", os.defpath).split(os.pathsep):
+            for name in ("melange", "apko", "bwrap"):
+                self._note_stat(Path(folder, name))
         return find_tools(
             self.settings.environment,
             tools_folder(),
@@ -257,7 +270,7 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """What counts for every node; offline, where the tools are not at hand, which ones are meant stands for their versions."""
+        """What counts for every node; offline, which tools are meant stands for the versions of those that are not at hand."""
         try:
             melange, apko = self.tools.melange_version, self.tools.apko_version
         except ToolError:
@@ -308,6 +321,7 @@ class Session:
     def _digest_in(self, path: str, state: states.State) -> Digest:
         known = state.digests.get(path)
         if known is None:
+            self._hashed.add(path)
             try:
                 known = digest_file(self.manifest.root / path)
             except OSError as error:
@@ -320,6 +334,7 @@ class Session:
         return self.digest(path) if path in self.state.tree.files else None
 
     def _learn_digest(self, path: str, digest: Digest) -> None:
+        self._hashed.add(path)
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
@@ -354,12 +369,13 @@ class Session:
         Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
         is asked a second time for what was not there the first time. What a scan may find later is never an error here.
         """
-        uncovered = self._uncovered(tolerant=tolerant)
+        tolerant_here = tolerant and not self.is_locked()
+        uncovered = self._uncovered(tolerant=tolerant_here)
         needed = self.graph.closure(list(wanted)) if uncovered else set()
         missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed and name in uncovered)
         self._open = sorted((uncovered - needed) | missing.keys())
         if tolerant or self.is_locked():
-            absent = self._absent() if tolerant else set()
+            absent = self._absent() if tolerant_here else set()
             missing = {
                 name: unlocked
                 for name, unlocked in missing.items()
@@ -371,15 +387,18 @@ class Session:
             }
         if not missing:
             return
+        before = self.lock
         unmet = [found for found in self._extend_lock(missing) if not found.may_be_found]
+        if self.lock is not before:  # what was covered before may be open now
+            self._open = sorted((set(self.graph.order) - needed) | self.rebuilder.unlocked(needed).keys())
         if unmet and not tolerant:
             raise self._unmet_error(unmet)
 
     def _uncovered(self, *, tolerant: bool = False) -> set[str]:
         """The nodes whose worlds the lock is not known to cover."""
-        kept = self.kept if self._lock_is_kept else None
-        known = kept.uncovered(self.basis()["lock"], tolerant=tolerant) if kept else None
-        return set(self.graph.order) if known is None else known
+        if self.kept is not None and self.kept.same_pool(self.basis(), self.rebuilder):
+            return self.kept.uncovered(tolerant=tolerant)
+        return set(self.graph.order)
 
     def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
         """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete_lock``."""
@@ -401,7 +420,7 @@ class Session:
         if solution.chosen:
             self.use_lock(self.lock.with_packages(solution.chosen))
             write_lock(self.workspace.lock_path, self.lock)
-            self._note_stat(self.workspace.lock_path)
+            self._read_at[self.workspace.lock_path] = states.stamp(self.workspace.lock_path)
         added = [package for package in self.lock.packages if package.sort_key not in before]
         self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
         absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
@@ -427,7 +446,8 @@ class Session:
 
     def use_lock(self, lock: Lock) -> None:
         """Goes on with another lock."""
-        self._lock, self._lock_is_kept = lock, False
+        self._lock = lock
+        self._open = None
         self.rebuilder.use_pools(self.pools())
 
     def is_locked(self) -> bool:
@@ -452,41 +472,74 @@ class Session:
             unlocked.cut[arch],
         )
 
-    def remember(self, asked: str, outside: Iterable[Path], text: str) -> None:
+    def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
         """Notes what a command printed: it will print the same while the workspace and these files stay as they are.
 
-        Nothing is noted while some of the files are so new that they could change again without looking different.
+        ``outside`` are the stats of files that only this command looked at. What was read counts as it was before that.
         """
-        tools, around = self.tools, self.workspace.looked_at | self.repositories.key_files
-        files = [
-            self.settings.root / FILE_NAME,
-            self.workspace.lock_path,
-            tools.melange,
-            tools.apko,
-            tools.bwrap,
-            *sorted(around),
-        ]
-        stamps = quick.stamps_of([*files, *outside])
+        tools = self.tools
+        stamps = quick.stamps_of([tools.melange, tools.apko, tools.bwrap, *candidates(self.settings.environment)])
+        for more in (quick.grouped(self.around()), quick.grouped(self._read_at), quick.stamps_of(self._tell_cache()), outside):
+            for folder, names in more.items():
+                stamps.setdefault(folder, {}).update(names)
         self.state.answers.pop(asked, None)
-        self.state.answers[asked] = {"stamps": stamps, "answer": text}
+        answer = json.dumps({"stamps": stamps, "answer": text}, separators=(",", ":"))
+        self.state.answers[asked] = answer.encode("utf-8", "surrogateescape")
+
+    def _tell_cache(self) -> list[Path]:
+        """What tells whether the folder that is a cache by default holds sources instead."""
+        folder = self.settings.root / CACHE
+        return [folder / "FORMAT", *([] if (folder / "FORMAT").exists() else [folder])]
 
     def save_state(self) -> None:
         """Keeps what this run learnt, for the next one."""
         if "state" not in self.__dict__:
             return
+        self._forget_what_moved()
         if "readings" in self.__dict__ and self.readings.fresh:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
             self.state.parts["readings"] = self._premises(self.readings) + b"\n" + lines
-        self.keep_graph()
+        try:
+            self.keep_graph()
+        except BgError:  # whatever it is, it was told or is of no concern to this command
+            keeping.forget(self)
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
+    def _forget_what_moved(self) -> None:
+        """Drops what was read from files that changed after the walk: nobody knows which of their contents was read."""
+        read = set(self._hashed)
+        if "rebuilder" in self.__dict__:
+            for name in self.rebuilder.worked_out():
+                described = self.nodes.described[name]
+                read.update((described.node.path, *described.looked_for))
+        files = self.state.tree.files
+        moved = {path for path in read & files.keys() if tree.stat_of(self.settings.root / path) != files[path]}
+        for path in moved:
+            self.state.digests.pop(path, None)
+        self.state.tree = self.state.tree.with_files(dict.fromkeys(moved, states.NEVER))
+        if "readings" in self.__dict__:
+            self.readings.forget(moved)
+
     def keep_graph(self) -> None:
-        """Puts the graph and the keys that this run has worked out into the state."""
-        if "rebuilder" in self.__dict__ and (self.kept is None or self.kept.dirty or self.rebuilder.has_more_keys()):
+        """Keeps the graph and its keys, so that they are those of the files in the state, or drops them."""
+        if self._graph_is_kept:
+            return
+        self._graph_is_kept = True
+        kept = self.__dict__.get("kept")
+        opened = self._open is not None and kept is not None and sorted(self._open) != sorted(kept.basis["open"])
+        if "rebuilder" in self.__dict__ and (kept is None or kept.dirty or opened or self.rebuilder.worked_out()):
             open_nodes, absent = sorted(self._uncovered()) if self._open is None else self._open, self._absent()
             lacking = {name for name in open_nodes if absent and self.rebuilder.lacks_only(name, absent)}
-            before = set(self.kept.basis.get("lacking", ())) - self.kept.stale if self.kept and absent else set()
-            keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
+            before = set(kept.basis["lacking"]) - kept.touched if kept and absent else set()
+            keeping.keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
+        elif kept is not None and kept.dirty:
+            keeping.keep_without_keys(self, kept)
+        elif kept is None and self._changed != []:
+            keeping.forget(self)
+        else:
+            return
+        if not self.planned:  # what is there was planned on another graph or with other keys
+            self.state.parts.pop(keeping.PLANNED, None)
 
 
 def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from buildgraph.apk.index import IndexEntry, index_archive
 from buildgraph.cache.cas import Cas
+from buildgraph.cache.files import faults, is_full
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.errors import BuildError, Interrupted, Place, SandboxError
 from buildgraph.execute import box as boxes
@@ -96,7 +97,7 @@ class Executor:
             record = self.store.record(action.key)
             if record is not None:
                 return record, "shared"
-            with self.cas.scratch() as scratch:
+            with faults(f"make a box for {action.node.label} in the cache"), self.cas.scratch() as scratch:
                 return self._run(action, scratch), "ran"
 
     def _run(self, action: Action, scratch: Path) -> Record:
@@ -147,6 +148,8 @@ class Executor:
         try:
             shutil.copyfile(self.workspace / source.origin, target)
         except OSError as error:
+            if is_full(error):
+                raise
             message = f"cannot read {source.origin}: {error.strerror}"
             raise BuildError(message) from error
         if digest_file(target) != source.digest:

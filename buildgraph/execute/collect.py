@@ -10,7 +10,7 @@ from pathlib import Path
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.package import canonicalise
 from buildgraph.cache.cas import Cas
-from buildgraph.errors import BuildError
+from buildgraph.errors import BuildError, OutputError
 from buildgraph.keys.digest import Digest
 from buildgraph.plan.materials import Materials
 from buildgraph.plan.record import Output
@@ -28,11 +28,17 @@ _WANTS_NETWORK = re.compile(
 
 
 def packages(out: Path, scratch: Path, cas: Cas) -> tuple[list[Output], list[IndexEntry]]:
-    """Puts the packages below ``out`` into the CAS in canonical form; their outputs and index entries, sorted by path."""
+    """Puts the packages below ``out`` into the CAS in canonical form; their outputs and index entries, sorted by path.
+
+    Raises OSError where the cache cannot be written to.
+    """
     outputs, entries = [], []
     for path in sorted(out.glob("*/*.apk")):
         canonical = scratch / "canonical.apk"
-        info = canonicalise(path, canonical)
+        try:
+            info = canonicalise(path, canonical)
+        except OutputError as error:
+            raise error.__cause__ or error from None  # it is the cache that cannot be written to, which who called us tells
         size = canonical.stat().st_size
         digest = Digest(cas.put_file(canonical, move=True))
         outputs.append(Output(f"{path.parent.name}/{path.name}", digest, size))
@@ -81,8 +87,8 @@ def failure_hint(lines: Iterable[str], *, network: bool) -> str:
     for line in lines:
         if not network and _WANTS_NETWORK.search(line):
             return "the step wanted the network: `network: on` for this target in the manifest grants it"
-        if "No space left on device" in line:
-            return "the scratch space is full: it lies in memory as far as `memory:` in the manifest allows, else below the cache"
+        if "no space left on device" in line.lower():
+            return "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows"
         if "Operation not permitted" in line and "chown" in line:
             return "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest"
     return ""

@@ -56,7 +56,7 @@ class Repository:
         fine: Collection[int] = (0,),
         separator: str = "\0",
     ) -> str:
-        """What git prints: ``given`` are the lines of its input, ``index`` a temporary one to work on, ``fine`` its exit codes."""
+        """What git prints, working on ``index`` instead of its own; ``given`` are the lines of its input, ``fine`` exit codes."""
         place = index.files if index else self.top or self.folder
         env = {**self.environment, "GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(place)}
         settings = _ALWAYS

@@ -130,17 +130,41 @@ def _started(
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a group of its own, which has ended when the block has."""
-    child = _start(argv, env, cwd, stdin, stdout, stderr, umask)
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with _signals_held_back():
+            child = _start(argv, env, cwd, stdin, stdout, stderr, umask)
         yield child
     except BaseException:
-        _stop([child])
+        if child is not None:
+            _stop([child])
         raise
     finally:
-        with child:  # closes its pipes and waits for it
-            pass
-        with _guard:
-            _running.discard(child)
+        if child is not None:
+            with child:  # closes its pipes and waits for it
+                pass
+            with _guard:
+                _running.discard(child)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Has SIGINT and SIGTERM handled after the block: a handler that raises in the midst of it would lose the child."""
+    noted: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # the only one in which handlers run
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, _frame: noted.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in noted:
+            signal.raise_signal(late)
 
 
 def _start(

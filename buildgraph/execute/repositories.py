@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,11 +17,13 @@ from pathlib import Path
 from buildgraph.apk.index import IndexEntry, read_index_archive
 from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
+from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
+from buildgraph.workspace.state import stamp, stamp_to_read
 
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20
@@ -39,7 +39,10 @@ def is_remote(line: str) -> bool:
 
 @dataclass(slots=True)
 class Repositories:
-    """The repositories of a workspace. Safe to use from several threads. ``key_files``: the public keys that were asked for."""
+    """The repositories of a workspace. Safe to use from several threads.
+
+    ``key_files``: the public keys that were asked for, with their stats (empty for what was not there) before they were read.
+    """
 
     manifest: Manifest
     cas: Cas
@@ -47,7 +50,7 @@ class Repositories:
     folder: Path
     progress: Callable[[str], None]
     offline: bool = False
-    key_files: set[Path] = field(default_factory=set)
+    key_files: dict[Path, list[int]] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -93,14 +96,16 @@ class Repositories:
         """
         location = self.location(line)
         kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
-        self.key_files.update((kept, *([] if is_remote(location) else [Path(location)])))
         if is_remote(location):
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 self._download(location, kept)
+            self.key_files.setdefault(kept, stamp(kept))
             return kept
         path = Path(location)
+        self.key_files.setdefault(path, stamp_to_read(path))
         if not path.is_file():
+            self.key_files.setdefault(kept, stamp(kept))
             if kept.is_file():
                 return kept
             raise self._missing(line, path, None)
@@ -141,6 +146,8 @@ class Repositories:
                 try:
                     shutil.copyfile(location, copy)
                 except OSError as error:
+                    if is_full(error):
+                        raise fault(error, f"copy {entry.filename} into the cache") from error
                     raise self._missing(f"{entry.filename} of {locked.repository}", Path(location), error) from error
             found = read_package(copy, verify=True)
             if found.entry.checksum != entry.checksum:
@@ -158,10 +165,13 @@ class Repositories:
         if self.offline:
             message = f"{address} is not at hand, and may not be fetched now"
             raise RepositoryError(message)
+        from urllib.error import URLError
+        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
+
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            request = urllib.request.Request(address)  # noqa: S310 - only http and https get here
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
+            request = Request(address)  # noqa: S310 - only http and https get here
+            with urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
                 expected = answer.headers.get("Content-Length")
                 size = 0
                 while chunk := answer.read(_CHUNK):
@@ -173,7 +183,9 @@ class Repositories:
             partial.replace(target)
         except (OSError, ValueError) as error:
             partial.unlink(missing_ok=True)
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(error, OSError) and is_full(error):
+                raise fault(error, f"write {address} to the cache") from error
+            reason = error.reason if isinstance(error, URLError) else error
             message = f"cannot fetch {address}: {reason}"
             hint = "is the network there? `mirrors:` in the manifest can name another place"
             raise RepositoryError(message, hint=hint) from error

@@ -83,6 +83,11 @@ def find_tools(
     return Toolbox(paths["melange"], paths["apko"], bwrap, melange_version, versions["apko"])
 
 
+def candidates(env: Mapping[str, str]) -> list[Path]:
+    """Where melange and apko would be found on PATH, were they there: the places to watch for ``tools: path``."""
+    return [Path(folder) / tool for folder in env.get("PATH", os.defpath).split(os.pathsep) for tool in MODULES]
+
+
 def probe_sandbox(bwrap: Path) -> None:
     """Raises SandboxError where this machine cannot make a box."""
     command = [str(bwrap), "--unshare-user", "--uid", "1000", "--gid", "1000", "--unshare-net", "--ro-bind", "/", "/", "true"]

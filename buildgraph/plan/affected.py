@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from buildgraph.errors import BgError
 from buildgraph.graph.model import Node
 from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import Change, Entry, difference
@@ -90,7 +91,13 @@ class Comparison:
             if name not in closure or name not in self.before.nodes:
                 continue
             key = self.now.rebuilder.deep_key(name)
-            if self.before.rebuilder.deep_key(name) != key:
+            try:
+                before = self.before.rebuilder.deep_key(name)
+            except BgError as error:
+                self._differing[name] = (f"was broken: {headline(error)}",)
+                self._own[name] = []
+                continue
+            if before != key:
                 self._differing[name] = ()
                 continue
             why = self._differs_beyond(key)
@@ -168,6 +175,11 @@ class Comparison:
 
 
 _NO_ENTRY = Entry("", "", "")
+
+
+def headline(error: BgError) -> str:
+    """What an error says, with its place, without excerpt and hint."""
+    return error.render().splitlines()[0]
 
 
 def _dependency(change: Change) -> str | None:

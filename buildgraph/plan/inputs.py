@@ -169,7 +169,7 @@ class _PackageWalk(_Walk):
             self.add("setting", "network", "on", "; ".join(network))
 
     def text_entry(self, path: str, why: str, origin: str) -> None:
-        self.add("setting", path, digest_text(self.setting_files()[path]), why, f"{origin}:1")
+        self.add("recipe", path, digest_text(self.setting_files()[path]), why, f"{origin}:1")
 
     def setting_files(self) -> dict[str, str]:
         """The texts of the files with variables and with the environment, by their paths in the box."""

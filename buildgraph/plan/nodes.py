@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
-from buildgraph.keys.digest import digest_text
+from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
@@ -162,7 +162,10 @@ def _local(package: PackageDecl, node: str, folder: str) -> LocalPackage:
         version=package.version,
         node=node,
         folder=folder,
-        depends=tuple(Need(text, package.path, package.line, via="dependencies") for text in package.depends),
+        depends=tuple(
+            Need(text, package.path, line, via="dependencies")
+            for text, line in zip(package.depends, package.depends_lines, strict=True)
+        ),
         provides=package.provides,
         path=package.path,
         line=package.line,
@@ -195,15 +198,22 @@ class _Pipelines:
             self.looked_for.add(path)
             if path in self.workspace.tree.files:
                 source = self.workspace.yaml_file(path)
-                self.entries[name] = Entry(
-                    "pipeline",
-                    f"pipelines/{name}.yaml",
-                    digest_text(yamltext.emit(source.tree)),
-                    "used by the recipe",
-                    f"{path}:1",
-                )
+                digest = _digest_of(source)
+                self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", digest, "used by the recipe", f"{path}:1")
                 return source
         return None
+
+
+# A workspace's pipeline is one value that hundreds of recipes use; kept with it, so that its identity stays its own.
+_known_digests: dict[int, tuple[Source, Digest]] = {}
+
+
+def _digest_of(source: Source) -> Digest:
+    """The digest of a pipeline's text in the box."""
+    known = _known_digests.get(id(source))
+    if known is None:
+        known = _known_digests[id(source)] = (source, digest_text(yamltext.emit(source.tree)))
+    return known[1]
 
 
 def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:

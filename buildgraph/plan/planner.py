@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from buildgraph.keys.digest import Digest, parse_digest
@@ -17,21 +17,31 @@ DecisionKind = Literal["hit", "spared", "run", "maybe", "blocked"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What would happen to one node."""
+    """What would happen to one node.
+
+    ``found`` are nodes that it waits for and that no recipe named; ``beyond`` all nodes that the decision rests on besides those
+    that the graph says it depends on.
+    """
 
     kind: DecisionKind
     reasons: tuple[str, ...]
     network: tuple[str, ...]
     deep_key: str
     action_key: str
+    found: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The wanted nodes, and a decision for each node that was looked at, dependencies first."""
+    """The wanted nodes, and a decision for each node that was looked at, dependencies first.
+
+    ``settled``: no decision was made while one that it rests on was open, so that each is the same in every plan.
+    """
 
     wanted: tuple[str, ...]
     decisions: dict[str, Decision]
+    settled: bool = True
 
 
 Reasons = Callable[[str, KeyDocument, "KeyDocument | None"], tuple[str, ...]]
@@ -51,7 +61,12 @@ def make_plan(
     planner = _Planner(rebuilder, explain, network, before or {})
     for name in wanted:
         planner.look_at(name)
-    return Plan(tuple(wanted), {name: planner.decisions[name] for name in rebuilder.graph.order if name in planner.decisions})
+    decisions = {name: planner.decisions[name] for name in rebuilder.graph.order if name in planner.decisions}
+    return Plan(tuple(wanted), decisions, planner.settled)
+
+
+def _boxed(action: Action | Unlocked | None) -> Iterable[str]:
+    return action.dependencies if isinstance(action, Action) else ()
 
 
 class _Planner:
@@ -71,6 +86,7 @@ class _Planner:
         self.before = before
         self.decisions: dict[str, Decision] = {}
         self.below: dict[str, set[str]] = {}  # what a node that missed waits for
+        self.settled = True
 
     def look_at(self, first: str) -> None:
         pending = [first]
@@ -83,12 +99,14 @@ class _Planner:
             else:
                 action = self._action(name)
                 found = action.nodes if isinstance(action, Suspended) else ()
-                self.below[name].update(found)
+                # Also what is known already: in a plan of this node alone it would not be.
+                self.below[name].update(action.needed if isinstance(action, Suspended) else _boxed(action))
                 # What is begun and not decided waits for this node: a cycle, which the build will tell.
                 more = [other for other in found if other not in self.decisions and other not in self.below]
                 pending += more
                 if not more:
-                    self.decisions[name] = self._missed(name, action if isinstance(action, Action) else None)
+                    self.settled = self.settled and not self._undecided(self.below[name])
+                    self.decisions[name] = self._noted(name, self._missed(name, action if isinstance(action, Action) else None))
 
     def _begin(self, name: str) -> Sequence[str]:
         """Looks a node up; gives the nodes to be decided on before it where that fails."""
@@ -96,14 +114,20 @@ class _Planner:
         if known is not None:
             self.decisions[name] = known
             # What it would wait for is part of the plan too.
-            return () if known.kind == "hit" else self._undecided(self.graph.dependencies[name])
+            return () if known.kind == "hit" else self._undecided((*self.graph.dependencies[name], *known.found))
         hit = self.rebuilder.deep_hit(name)
         if hit is not None:
             self.rebuilder.known[name] = hit
-            self.decisions[name] = Decision("hit", (), (), self.rebuilder.deep_key(name), hit.action)
+            self.decisions[name] = self._noted(name, Decision("hit", (), (), self.rebuilder.deep_key(name), hit.action))
             return ()
         self.below[name] = set(self.graph.dependencies[name])
         return self._undecided(self.graph.dependencies[name])
+
+    def _noted(self, name: str, decision: Decision) -> Decision:
+        """A decision with what it rests on."""
+        found = self.below.get(name, set()) - set(self.graph.dependencies[name])
+        beyond = found | self.rebuilder.rests_on(name)
+        return replace(decision, found=tuple(sorted(found)), beyond=tuple(sorted(beyond))) if beyond else decision
 
     def _undecided(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if name not in self.decisions]

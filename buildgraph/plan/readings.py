@@ -1,6 +1,7 @@
 """What is known of each YAML file, worked out once for its content: on all processors at first sight, and kept between runs.
 
-A reading is one line of text: a JSON array on the file, a tab, and a JSON array on the nodes of its target. It holds as long as
+A reading is one line of text: a JSON array on the file, a tab, and a JSON array on the nodes of its target (nothing where these
+were not asked for). It holds as long as
 the file and all files that it looked for have the content that they had; a line that does not hold, or that is damaged, is
 read anew. What cannot be read leaves no line, so that its error comes each time.
 """
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,18 +85,16 @@ class Readings:
         if known is not None:
             return _head_from_json(self.bare, path, known[2])
         recipe = discovery.read_recipe(self.bare.root, path)
-        if recipe is None:
-            self._keep(path, _line(self.digest(path), (), self.digest, None, []))
+        self._keep(path, _line(self.digest(path), (), self.digest, recipe, None if recipe else []))
         return recipe
 
     def describe(self, target: Target) -> list[Described]:
         """The nodes of a target. Raises RecipeError for a recipe that cannot be understood."""
         path = target.recipe.path
         if self._known(path) is not None:
-            try:
+            # Only the file may be known, not its nodes.
+            with suppress(ValueError, KeyError, TypeError, IndexError):
                 return nodes_from_json(json.loads(self.lines[path].partition("\t")[2]), target)
-            except (ValueError, KeyError, TypeError, IndexError):
-                del self.lines[path]
         made = describe(target, self.bare, self.wanted, self.builtins)
         self._keep(path, _line(self.digest(path), _looked_for(made), self.digest, target.recipe, made))
         return made
@@ -124,9 +124,17 @@ class Readings:
             return None
         return known if head is None or isinstance(head, list) else None
 
+    def forget(self, paths: Collection[str]) -> None:
+        """Drops the readings made in this run that rest on some files."""
+        for path in self.fresh & self.lines.keys() if paths else ():
+            _, looked_for, _ = json.loads(self.lines[path].partition("\t")[0])
+            if path in paths or not looked_for.keys().isdisjoint(paths):
+                del self.lines[path]
+
     def text(self, paths: Iterable[str]) -> bytes:
         """The readings of some files as they are kept."""
-        return "".join(f"{path}\t{self.lines[path]}\n" for path in paths if path in self.lines).encode("utf-8", "surrogateescape")
+        kept = (path for path in paths if path in self.lines and "\t" not in path and "\n" not in path)
+        return "".join(f"{path}\t{self.lines[path]}\n" for path in kept).encode("utf-8", "surrogateescape")
 
 
 def parse_lines(data: bytes) -> dict[str, str]:
@@ -192,11 +200,12 @@ def _looked_for(made: Iterable[Described]) -> tuple[str, ...]:
 
 
 def _line(
-    own: Digest | None, looked_for: Iterable[str], digest: Digests, recipe: RecipeFile | None, made: Iterable[Described]
+    own: Digest | None, looked_for: Iterable[str], digest: Digests, recipe: RecipeFile | None, made: Iterable[Described] | None
 ) -> str:
     others = {path: digest(path) for path in looked_for}
     head = None if recipe is None else _head_to_json(recipe)
-    return f"{_dumps([own, others, head])}\t{_dumps([_to_json(described) for described in made])}"
+    nodes = "" if made is None else _dumps([_to_json(described) for described in made])
+    return f"{_dumps([own, others, head])}\t{nodes}"
 
 
 def _head_to_json(recipe: RecipeFile) -> list[Any]:
@@ -239,8 +248,7 @@ def _head_from_json(workspace: Workspace, path: str, data: list[Any] | None) -> 
     kind, name, place, contents, include, others = data
     head = YamlMapping()
     if kind == "melange":
-        head.items["package"] = YamlMapping({"name": Scalar(*name)} if name else {}, {}, *place)
-        head.keys["package"] = (place[0], place[1])
+        head.put("package", YamlMapping({"name": Scalar(*name)} if name else {}, *place), (place[0], place[1]))
     if contents is not None:
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents})
     head.items.update({key: Scalar("") for key in others})

@@ -59,9 +59,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """An action that has to wait for nodes which no recipe named, found through their real metadata."""
+    """An action that has to wait for nodes which no recipe named, found through their real metadata.
+
+    ``needed`` are these and all others whose packages its box would hold.
+    """
 
     nodes: tuple[str, ...]
+    needed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Rebuilder:
     _declared: dict[str, dict[str, Walk]] = field(default_factory=dict)
     _deep: dict[str, DeepKey] = field(default_factory=dict)
     _noted: dict[str, tuple[Digest, DeepRecord]] = field(default_factory=dict)  # what holds, and under which deep key
+    _led: dict[str, DeepRecord] = field(default_factory=dict)  # what was found, whether or not it holds
     _grown: bool = False
 
     def unlocked(self, nodes: Iterable[str]) -> dict[str, Unlocked]:
@@ -158,9 +163,9 @@ class Rebuilder:
         """The deep keys that are known by now."""
         return self.kept_keys | {name: deep.key for name, deep in self._deep.items()}
 
-    def has_more_keys(self) -> bool:
-        """Whether some were worked out that were not kept."""
-        return bool(self._deep)
+    def worked_out(self) -> Collection[str]:
+        """The nodes whose keys were worked out, not kept."""
+        return self._deep.keys()
 
     def _deep_key(self, node: Node) -> DeepKey:
         resolutions = _results(self._declared_walks(node.id))
@@ -183,10 +188,24 @@ class Rebuilder:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""
         key = self.deep_key(name)
         led = self.store.deep(key)
-        if led is None or not self._still_holds(led):
+        if led is None:
+            return None
+        self._led[name] = led
+        if not self._still_holds(led):
             return None
         self._noted[name] = key, led
         return self.store.record(led.action)
+
+    def rests_on(self, name: str) -> set[str]:
+        """The nodes that a node's look-up may rest on besides those that the graph says it depends on."""
+        deep, led = self._deep.get(name), self._led.get(name)
+        found = {other for resolution in deep.resolutions.values() for other in resolution.nodes()} if deep else set()
+        if led is not None:
+            found.update(led.nodes)
+            for architecture, beyond in led.found.items():
+                local = self.local[architecture]
+                found.update(offer.package.node for text in beyond.names for offer in local.offers_of(text))
+        return found - {name, *self.graph.dependencies[name]}
 
     def _still_holds(self, led: DeepRecord) -> bool:
         for name, key in led.nodes.items():
@@ -226,7 +245,7 @@ class Rebuilder:
         needed = sorted({other for resolution in resolutions.values() for other in resolution.nodes()})
         waiting = tuple(other for other in needed if other not in self.known)
         if waiting:
-            return Suspended(waiting)
+            return Suspended(waiting, tuple(needed))
         uncovered = self._uncovered(resolutions)
         if uncovered is not None:
             return uncovered

@@ -7,10 +7,11 @@ was: names, dependencies, environments. Nodes, packages and who provides what ar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import Requirement
 from buildgraph.graph.build import edges_of
 from buildgraph.graph.model import Graph, LocalPackage, Node
@@ -89,20 +90,19 @@ def take(
     place = {name: number for number, name in enumerate(graph.order)}
     others = [[path, recipe.kind] for path, recipe in workspace.recipes.items()]
     targets = [
-        [label.folder, label.name, target.recipe.path, nodes.left_out.get(target.recipe.path)]
+        [label.folder, label.name, path, [place[name] for name in nodes.by_target.get(path, ())], nodes.left_out.get(path)]
         for label, same in sorted(workspace.targets.items())
-        for target in same
+        for path in (target.recipe.path for target in same)
     ]
     users: dict[str, list[int]] = {}
     for name in graph.order:
-        for path in _files(nodes.described[name], sources):
+        for path in _files(nodes.described[name], sources(name)):
             users.setdefault(path, []).append(place[name])
     content = {
         "targets": targets,
         "recipes": others,
         "left_out": [[label.folder, label.name, why] for label, why in workspace.left_out.items()],
         "nodes": list(graph.order),
-        "paths": [nodes.described[name].node.path for name in graph.order],
         "architectures": [list(nodes.described[name].node.architectures) for name in graph.order],
         "below": [[place[other] for other in graph.dependencies[name]] for name in graph.order],
         "cycles": [[place[name] for name in cycle] for cycle in graph.cycles],
@@ -112,15 +112,16 @@ def take(
     return {"graph": _dumps(content).encode("utf-8", "surrogateescape"), "offers": _offers(graph, place)}
 
 
-def update(
-    restored: Restored, keys: Mapping[str, Digest], dirty: Iterable[str], sources: Callable[[str], Iterable[str]]
-) -> bytes:
-    """The first part again, of the same graph with other keys, and other files that count for the ``dirty`` nodes."""
+def update(restored: Restored, keys: Mapping[str, Digest], dirty: Iterable[str]) -> bytes:
+    """The first part again, of the same graph with other keys, and other files that count for the ``dirty`` nodes.
+
+    Their sources are the same files as before, since the same files are there and are the same recipes.
+    """
     data = restored.data
     place = {name: number for number, name in enumerate(data["nodes"])}
     users: dict[str, list[int]] = data["users"]
     for name in dirty:
-        for path in _files(restored.nodes.described[name], sources):
+        for path in _files(restored.nodes.described[name]):
             known = users.setdefault(path, [])
             if place[name] not in known:
                 known.append(place[name])
@@ -128,8 +129,8 @@ def update(
     return _dumps(data).encode("utf-8", "surrogateescape")
 
 
-def _files(described: Described, sources: Callable[[str], Iterable[str]]) -> set[str]:
-    return {described.node.path, *described.looked_for, *sources(described.node.id)}
+def _files(described: Described, sources: Iterable[str] = ()) -> set[str]:
+    return {described.node.path, *described.looked_for, *sources}
 
 
 def _offers(graph: Graph, place: Mapping[str, int]) -> bytes:
@@ -169,16 +170,17 @@ def restore(
     by_path: dict[str, Target] = {}
     left_out: dict[str, str] = {}
     recipes = {path: RecipeFile(workspace.root, path, kind) for path, kind in data["recipes"]}
-    for folder, own_name, path, why in data["targets"]:
+    by_target: dict[str, list[str]] = {}
+    path_of: dict[str, str] = {}
+    for folder, own_name, path, made_there, why in data["targets"]:
         label = Label(folder, own_name)
         by_path[path] = target = Target(label, recipes[path])
         targets[label] = (*targets.get(label, ()), target)
+        if made_there:
+            by_target[path] = [names[number] for number in made_there]
+            path_of.update(dict.fromkeys(by_target[path], path))
         if why is not None:
             left_out[path] = why
-    by_target: dict[str, list[str]] = {}
-    path_of = dict(zip(names, data["paths"], strict=True))
-    for name, path in path_of.items():
-        by_target.setdefault(path, []).append(name)
     made: dict[str, list[Described]] = {}
 
     def described(name: str) -> Described:
@@ -189,7 +191,7 @@ def restore(
 
     all_described = Lazy(names, described)
     nodes = Nodes(all_described, by_target, left_out, _Origins(all_described))
-    graph_nodes: Lazy[Node] = Lazy(names, lambda name: all_described[name].node)
+    graph_nodes: Lazy[Node] = Lazy(sorted(names), lambda name: all_described[name].node)
     offers = _Offers(offers_part, names, graph_nodes)
     architectures = {architecture for several in data["architectures"] for architecture in several}
     local: Lazy[Locals] = Lazy(sorted(architectures), lambda architecture: _KeptLocals(offers, architecture, graph_nodes))
@@ -281,28 +283,45 @@ class _KeptLocals(Locals):
         return self._known[name]
 
 
-def same_for_graph(before: Sequence[Described], now: Sequence[Described], offers_part: Callable[[], bytes]) -> bool:
-    """Whether a target that was read anew leaves the graph as it was.
+# A name that a local package has or provides, with its versions before and now.
+Bump = tuple[str, str | None, str | None]
 
-    Versions may change as long as nothing in the workspace asks for one of them in particular, or is asked the same.
+
+def bumps(before: Sequence[Described], now: Sequence[Described], offers_part: Callable[[], bytes]) -> set[Bump] | None:
+    """The versions that are others after a target was read anew; None where the graph may be another.
+
+    Versions may change as long as nothing in the workspace asks for one of them in particular, or is answered the same. What
+    external packages ask for is the caller's to compare.
     """
     if [_interface(found) for found in before] != [_interface(found) for found in now]:
-        return False
+        return None
     packages = [
         pair for was, is_ in zip(before, now, strict=True) for pair in zip(was.node.packages, is_.node.packages, strict=True)
     ]
     changed = [(was, is_) for was, is_ in packages if (was.version, was.provides) != (is_.version, is_.provides)]
     if not changed:
-        return True
+        return set()
+    found_bumps: set[Bump] = set()
     offers, limits = json.loads(offers_part().decode("utf-8", "surrogateescape"))
     for was, is_ in changed:
         for (name, old), (_, new) in zip(_offered(was), _offered(is_), strict=True):
             if any(len(found.get(name, ())) > 1 for found in offers.values()):
-                return False  # a version may decide between them
+                return None  # a version may decide between them
             asked = map(Requirement.parse, limits.get(name, ()))
             if any(requirement.accepts(old) != requirement.accepts(new) for requirement in asked):
-                return False
-    return True
+                return None
+            found_bumps.add((name, old, new))
+    return found_bumps
+
+
+def asked_for(bumped: Collection[Bump], pools: Iterable[Pool]) -> bool:
+    """Whether an external package asks for a local one in a version that it had before and has not now, or the other way."""
+    names = tuple({name for name, _, _ in bumped})
+    for text in {text for pool in pools for entry in pool.entries for text in entry.depends if text.startswith(names)}:
+        requirement = Requirement.parse(text)
+        if any(requirement.name == name and requirement.accepts(old) != requirement.accepts(new) for name, old, new in bumped):
+            return True
+    return False
 
 
 def _interface(described: Described) -> list[Any]:

@@ -115,7 +115,7 @@ def _chain(source: Source, load_include: LoadInclude) -> tuple[list[Source], lis
 def _merge(included: Mapping, own: Mapping) -> Mapping:
     """apko's MergeInto: lists are concatenated, included ones first; for all else the including file wins."""
     # MergeInto leaves `vcs-url` of an included file behind.
-    out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, {}, own.line, own.column)
+    out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, own.line, own.column)
     for key, value in own.items.items():
         known = out.items.get(key)
         if _is_zero(value, outer=key == "entrypoint") or (key == "archs" and not texts_of(value)):
@@ -137,7 +137,7 @@ def _is_zero(node: Node, *, outer: bool) -> bool:
 
 
 def _merge_inner(key: str, included: Mapping, own: Mapping) -> Mapping:
-    out = Mapping(dict(included.items), {}, own.line, own.column)
+    out = Mapping(dict(included.items), own.line, own.column)
     for name, value in own.items.items():
         known = out.items.get(name)
         if key in {"contents", "accounts"} and isinstance(value, Sequence) and isinstance(known, Sequence):
@@ -181,15 +181,7 @@ def _validate(sources: list[Source]) -> None:
     """What apko refuses: Validate, and of the build what can be seen in the recipe (paths.go, layers.go)."""
     keys: set[str] = set()
     for source in sources:
-        for user in mappings_of(child(source.tree, "accounts", "users")):
-            if not text_of(user.items.get("username")):
-                raise _refusal("a user has no `username`", user, source)
-            if scalars.number(user.items.get("uid")) == 0:
-                what, hint = "a user must not have the uid 0", "to run as root, use `run-as: 0`"
-                raise _refusal(what, user.items.get("uid", user), source, hint)
-        for group in mappings_of(child(source.tree, "accounts", "groups")):
-            if not text_of(group.items.get("groupname")):
-                raise _refusal("a group has no `groupname`", group, source)
+        _validate_accounts(source)
         for path in mappings_of(child(source.tree, "paths")):
             kind = text_of(path.items.get("type"))
             if kind not in _PATH_TYPES:
@@ -202,6 +194,23 @@ def _validate(sources: list[Source]) -> None:
             keys.add(name)
             if not text_of(key.items.get("content")):
                 raise _refusal("a runtime key has no `content`", key, source)
+    _validate_what_is_taken_whole(sources)
+
+
+def _validate_accounts(source: Source) -> None:
+    for user in mappings_of(child(source.tree, "accounts", "users")):
+        if not text_of(user.items.get("username")):
+            raise _refusal("a user has no `username`", user, source)
+        if scalars.number(user.items.get("uid")) == 0:
+            raise _refusal(
+                "a user must not have the uid 0", user.items.get("uid", user), source, "to run as root, use `run-as: 0`"
+            )
+    for group in mappings_of(child(source.tree, "accounts", "groups")):
+        if not text_of(group.items.get("groupname")):
+            raise _refusal("a group has no `groupname`", group, source)
+
+
+def _validate_what_is_taken_whole(sources: list[Source]) -> None:
     certificates, layering = _first(sources, "certificates"), _first(sources, "layering")
     if certificates:
         for certificate in mappings_of(child(certificates[1], "additional")):
@@ -226,4 +235,4 @@ def _refusal(what: str, node: Node, source: Source, hint: str = "") -> RecipeErr
 
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
     items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
-    return Mapping(items, node.keys, node.line, node.column)
+    return Mapping(items, node.line, node.column)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from buildgraph.errors import RecipeError, did_you_mean
 from buildgraph.recipes import network, pipelines
 from buildgraph.recipes.builtins import DIGESTS, Builtins, CompileError
-from buildgraph.recipes.pipelines import Step, definition_of
+from buildgraph.recipes.pipelines import Position, Step, definition_of
 from buildgraph.recipes.substitute import SubstitutionError, evaluate, substitute
 from buildgraph.recipes.values import Need, NetworkReason, Source, Use
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
@@ -67,7 +67,7 @@ class Compiler:
         if context.live and condition and not _holds(step, condition):
             context = _Context(context.via, context.place, context.chain, live=False, runs=False)
         if context.live:
-            where = context.place or step.place("needs")
+            where = context.place or step.position("needs")
             via = context.via or "pipeline"
             self.needs += [Need(text, where.path, where.line, where.column, via) for text in needs]
         if context.runs and step.runs:
@@ -76,14 +76,14 @@ class Compiler:
             self._step(inner, scope, context, depth + 1)
 
     def _loaded(self, step: Step, context: _Context) -> tuple[Step, _Context]:
-        name, where = step.uses, step.place("uses")
+        name, where = step.uses, step.position("uses")
         if name.startswith("/") or ".." in name:
-            raise RecipeError(f"`uses: {name}` must not be an absolute path or contain `..`", where=where)
+            raise RecipeError(f"`uses: {name}` must not be an absolute path or contain `..`", where=step.place("uses"))
         if name in context.chain:
             circle = " -> ".join([*context.chain[context.chain.index(name) :], name])
-            raise RecipeError(f"the pipeline `{name}` uses itself: {circle}", where=where)
+            raise RecipeError(f"the pipeline `{name}` uses itself: {circle}", where=step.place("uses"))
         local = self.find_pipeline(name)
-        definition = definition_of(local) if local is not None else self._builtin(step, where)
+        definition = definition_of(local) if local is not None else self._builtin(step)
         self.uses.append(Use(name, where.path, where.line, where.column, local.path if local is not None else ""))
         loaded = pipelines.load(step, definition)
         for key in step.with_:
@@ -95,24 +95,25 @@ class Compiler:
         via, place = (context.via, context.place) if context.place else (name, where)
         return loaded, _Context(via, place, (*context.chain, name), live=context.live, runs=context.runs)
 
-    def _builtin(self, step: Step, where: Place) -> Step:
+    def _builtin(self, step: Step) -> Step:
         name = step.uses
         try:
             definition = self.builtins.find(name, step.with_, self.arch)
         except CompileError as refusal:
-            raise RecipeError(f"melange refuses this use of its pipeline `{name}`: {refusal}", where=where) from None
+            raise RecipeError(f"melange refuses this use of its pipeline `{name}`: {refusal}", where=step.place("uses")) from None
         if definition is None:
             hint = did_you_mean(name, self.builtins.names())
             what = f"there is no pipeline `{name}`, neither in the pipeline folders nor in melange {self.builtins.version}"
-            raise RecipeError(what, where=where, hint=hint)
+            raise RecipeError(what, where=step.place("uses"), hint=hint)
         return definition
 
     def _note_commands(self, step: Step, context: _Context) -> None:
         for command in network.fetching_commands(step.runs):
             where = step.place("runs", command.split()[0] if " " not in command else command)
-            if not where.line and context.place is not None:
-                where = context.place  # in a pipeline of melange's
-            self.network.append(NetworkReason(command, where.path, where.line))
+            path, line = where.path, where.line
+            if not line and context.place is not None:
+                path, line, _ = context.place  # in a pipeline of melange's
+            self.network.append(NetworkReason(command, path, line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class _Context:
     """Where a step stands: the outermost ``uses:``, the chain of loaded names, whether its needs count and whether it runs."""
 
     via: str = ""
-    place: Place | None = None
+    place: Position | None = None
     chain: tuple[str, ...] = ()
     live: bool = True
     runs: bool = True

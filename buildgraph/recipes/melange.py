@@ -11,6 +11,7 @@ from buildgraph.errors import Place, RecipeError, did_you_mean
 from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
+from buildgraph.recipes.goregexp import ExpressionError, replace_all
 from buildgraph.recipes.pipelines import Step, child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
 from buildgraph.recipes.substitute import (
     Replace,
@@ -19,7 +20,6 @@ from buildgraph.recipes.substitute import (
     evaluate,
     literal_replacer,
     substitute,
-    transform,
 )
 from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
@@ -228,9 +228,9 @@ class _Reader:
             given = {key: text_of(node.items.get(key)) for key in ("from", "match", "replace", "to")}
             start = self._substituted(node, "from", given["from"], variables)
             try:
-                variables[f"vars.{given['to']}"] = transform(start, given["match"], given["replace"])
-            except SubstitutionError as error:
-                raise RecipeError(error.what, where=value_place(node, "match", self.source)) from None
+                variables[f"vars.{given['to']}"] = replace_all(start, given["match"], given["replace"])
+            except ExpressionError as error:
+                raise RecipeError(str(error), where=value_place(node, "match", self.source)) from None
         return variables
 
     def _packages(
@@ -293,13 +293,14 @@ class _Reader:
             return result
 
         condition = "" if is_origin else replace(text_of(node.items.get("if")))
-        line, _ = node.keys.get("name", (node.line, 0))
+        line = node.items["name"].line if "name" in node.items else node.line
         return PackageDecl(
             name=name,
             version=self._full_version(),
             description=description,
             provides=texts("provides", variables),
             depends=texts("runtime", variables),
+            depends_lines=tuple(item.line for item in texts_of(child(given, "runtime"))),
             replaces=texts("replaces", strict),
             provider_priority=priority("provider-priority"),
             replaces_priority=priority("replaces-priority"),
@@ -333,7 +334,9 @@ class _Reader:
             added = texts_of(child(change, "add"))
             needs += [Need(item.text, self.source.path, item.line, item.column, f"option {option}") for item in added]
             for removed in texts_of(child(change, "remove")):
-                needs[:] = _without(needs, removed.text)
+                if not _remove(needs, removed.text):
+                    what = f"`{removed.text}` is listed more than once and last, which melange does not survive removing"
+                    raise RecipeError(what, where=self._at(removed))
 
     def _compile_variables(self, own_vars: Variables, declared: list[_Declared]) -> Variables:
         """The variables of every step (pipeline.go, NewSubstitutionMap)."""
@@ -428,14 +431,20 @@ def _resources(package: Mapping) -> Resources:
     return Resources(**given, timeout=text_of(package.items.get("timeout")))
 
 
-def _without(needs: list[Need], text: str) -> list[Need]:
-    """A package taken out as melange does it: the last one takes its place, and is itself not looked at again."""
-    kept, size = list(needs), len(needs)
-    for position in range(len(kept)):
-        if kept[position].text == text and size:
-            kept[position] = kept[size - 1]
+def _remove(needs: list[Need], text: str) -> bool:
+    """Takes a package out as melange does it: the last one takes its place, and is itself not looked at again.
+
+    False where melange goes on beyond the end that it has set itself, and panics.
+    """
+    size = len(needs)
+    for position, need in enumerate(list(needs)):
+        if need.text == text:
+            if position >= size:
+                return False
             size -= 1
-    return kept[:size]
+            needs[position] = needs[size]
+    del needs[size:]
+    return True
 
 
 def normalise(tree: Mapping) -> Mapping:
@@ -455,7 +464,7 @@ def normalise(tree: Mapping) -> Mapping:
             subpackages.line,
             subpackages.column,
         )
-    return Mapping(items, tree.keys, tree.line, tree.column)
+    return Mapping(items, tree.line, tree.column)
 
 
 def boxed_melange(tree: Mapping) -> Mapping:
@@ -477,4 +486,4 @@ def boxed_melange(tree: Mapping) -> Mapping:
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
     """A copy of a mapping with some keys set, or taken out where the change is None."""
     items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
-    return Mapping(items, node.keys, node.line, node.column)
+    return Mapping(items, node.line, node.column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from buildgraph.errors import RecipeError
 from buildgraph.recipes import scalars, schema, yamltext
@@ -24,6 +24,14 @@ class Input:
     required: bool
 
 
+class Position(NamedTuple):
+    """A place in a file, by what it is made of."""
+
+    path: str
+    line: int
+    column: int
+
+
 # Not frozen, since creating a frozen dataclass takes three times as long and a workspace has a hundred thousand; never changed.
 @dataclass(slots=True)
 class Step:
@@ -40,6 +48,14 @@ class Step:
     inputs: dict[str, Input]
     steps: tuple[Step, ...]
     definition: Step | None = None
+
+    def position(self, key: str) -> Position:
+        """As ``place``, without the excerpt: what no error needs."""
+        owner = self
+        if self.definition is not None and key in self.definition.node.items and self.definition.source.text:
+            owner = self.definition
+        value = owner.node.items.get(key, owner.node)
+        return Position(owner.source.path, value.line, value.column)
 
     def place(self, key: str, needle: str = "") -> Place:
         """Where ``key`` of this step is written, at ``needle`` inside its value if that can be found."""

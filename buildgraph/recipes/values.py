@@ -66,7 +66,8 @@ class PackageDecl:
     """A package that a recipe makes, as declared; what melange's scan of the files adds is known only after the build.
 
     ``version`` is full (``1.2.3-r0``). ``condition`` is the subpackage's ``if:`` after parse-time substitution, ``made`` whether
-    melange makes the package (build.go, BuildPackage: a variable that is left in a condition counts as empty there).
+    melange makes the package (build.go, BuildPackage: a variable that is left in a condition counts as empty there). ``line`` is
+    that of its name, ``depends_lines`` are those of ``depends``.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PackageDecl:
     description: str
     provides: tuple[str, ...]
     depends: tuple[str, ...]
+    depends_lines: tuple[int, ...]
     replaces: tuple[str, ...]
     provider_priority: str
     replaces_priority: str

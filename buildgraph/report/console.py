@@ -59,8 +59,9 @@ class Console:
                 return f"{self._paint(_GREEN, 'done  ')} {label(node)}  by another bg"
             case Finished(node, "skipped"):
                 return f"{self._paint(_DIM, 'skip  ')} {label(node)}  something it needs was not built"
-            case Finished(_, "failed", message=message):
-                return f"{self._paint(_RED, 'failed')} {message}"
+            case Finished(node, "failed", message=message):
+                told = message.removeprefix("error: ")  # of an error without a place in a file, which names the target
+                return f"{self._paint(_RED, 'failed')} {message if told == message else f'{label(node)}  {told}'}"
             case Waiting(node, why):
                 return f"wait   {label(node)}  {why}"
             case Notice(text):

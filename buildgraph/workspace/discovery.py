@@ -71,12 +71,11 @@ _Content = tuple[YamlMapping, str]
 
 def head_of(tree: YamlMapping) -> YamlMapping:
     """The part of a recipe's tree that ``RecipeFile.head`` has."""
-    head = YamlMapping({}, {}, tree.line, tree.column)
+    head = YamlMapping({}, tree.line, tree.column)
     package, contents = tree.items.get("package"), tree.items.get("contents")
     if isinstance(package, YamlMapping):
         named = {"name": package.items["name"]} if "name" in package.items else {}
-        head.items["package"] = YamlMapping(named, {}, package.line, package.column)
-        head.keys["package"] = tree.keys.get("package", (0, 0))
+        head.put("package", YamlMapping(named, package.line, package.column), tree.keys.get("package", (0, 0)))
     if isinstance(contents, YamlMapping):
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents.items})
     if "include" in tree.items:

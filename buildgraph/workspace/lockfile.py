@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry
@@ -49,6 +49,7 @@ class Lock:
 
     packages: tuple[Locked, ...] = ()
     _by_checksum: dict[str, Locked] = field(default_factory=dict, compare=False, repr=False)
+    _digest: str = field(default="", compare=False, repr=False)
 
     @staticmethod
     def of(packages: Iterable[Locked]) -> Lock:
@@ -70,12 +71,16 @@ class Lock:
         return self._by_checksum.get(checksum)
 
     def digest(self) -> str:
-        """What stands for this lock where locks are compared."""
-        return hashlib.blake2b(self.text().encode(), digest_size=16).hexdigest()
+        """What stands for this lock where locks are compared: of the file that it was read from, or would be written to."""
+        return self._digest or _digest_of(self.text().encode())
 
     def text(self) -> str:
         """The file's content."""
         return "".join(f"{line}\n" for line in (HEADER, *map(_line, self.packages)))
+
+
+def _digest_of(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _line(package: Locked) -> str:
@@ -103,7 +108,8 @@ def read_lock(path: Path) -> Lock:
     Raises LockError with the line that is wrong.
     """
     try:
-        text = path.read_text("utf-8")
+        data = path.read_bytes()
+        text = data.decode("utf-8")
     except FileNotFoundError:
         return Lock.of(())
     except (OSError, UnicodeDecodeError) as error:
@@ -114,7 +120,8 @@ def read_lock(path: Path) -> Lock:
         where = Place(path.name, 1, 1, 1, lines[0] if lines else "")
         message = "not a lock of a format that this version knows"
         raise LockError(message, where=where, hint="take it from version control again, or delete it and run `bg lock`")
-    return Lock.of(_parse(path.name, number, line) for number, line in enumerate(lines[1:], 2) if line.strip())
+    lock = Lock.of(_parse(path.name, number, line) for number, line in enumerate(lines[1:], 2) if line.strip())
+    return replace(lock, _digest=_digest_of(data))
 
 
 def _parse(name: str, number: int, line: str) -> Locked:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -19,25 +19,25 @@ from typing import Any
 
 from buildgraph.workspace.tree import FileStat, Tree, file_stat
 
-MAGIC = b"buildgraph state 2\n"
+MAGIC = b"buildgraph state 3\n"
 MAX_ANSWERS = 50
+ANSWER = "answer "  # the names of parts with answers begin so; what was asked follows
 # A file changed within this time of being looked at may change again and keep its stat: clocks of file systems tick slowly.
 RACY_NS = 50_000_000
-_NEVER: FileStat = (0, -1, 0, 0, 0)
-_Answers = dict[str, dict[str, Any]]
+NEVER: FileStat = (0, -1, 0, 0, 0)  # the stat of no file
 
 
 @dataclass(slots=True)
 class State:
     """The state of a workspace.
 
-    ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands printed, by
-    what was asked; ``parts``: further parts by name, as they lie in the file, for those that know them.
+    ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands
+    printed, as it is kept, by what was asked; ``parts``: others by name, as they lie in the file, for those that know them.
     """
 
     tree: Tree = field(default_factory=Tree)
     digests: dict[str, str] = field(default_factory=dict)
-    answers: _Answers = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -94,7 +94,7 @@ class StateFile:
                 links=set(found["links"]),
                 odd=set(found["odd"]),
                 loose=set(found["loose"]),
-                above={path: None if known is None else tuple(known) for path, known in found["above"].items()},
+                rules={path: None if known is None else tuple(known) for path, known in found["rules"].items()},
             )
         except (KeyError, TypeError, AttributeError):
             return Tree()
@@ -107,8 +107,9 @@ class StateFile:
 def load_state(path: Path, version: str) -> State:
     """The state in a file; an empty one for a file that is missing, damaged, or another version's."""
     file = StateFile(path, version)
-    known = {name: data for name in file.names() if name not in {"tree", "digests", "answers"} and (data := file.part(name))}
-    return State(file.tree(), _mapping(file.json("digests")), _mapping(file.json("answers")), known)
+    known = {name: data for name in file.names() if name not in {"tree", "digests"} and (data := file.part(name))}
+    answers = {name: known.pop(name) for name in list(known) if name.startswith(ANSWER)}
+    return State(file.tree(), _mapping(file.json("digests")), answers, known)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -121,9 +122,10 @@ def save_state(path: Path, version: str, state: State, walked_at: int) -> None:
     ``walked_at`` is the time (ns) before the tree was walked: what changed about then or later is not trusted.
     """
     tree = state.tree
-    racy = {name for name, stat in tree.files.items() if max(stat[2], stat[4]) >= walked_at - RACY_NS}
-    trusted = {name: _NEVER if name in racy else stat for name, stat in tree.files.items()}
-    above = {name: _NEVER if stat and max(stat[2], stat[4]) >= walked_at - RACY_NS else stat for name, stat in tree.above.items()}
+    racy = {name for name, stat in tree.files.items() if _is_racy(stat, walked_at)}
+    # The mode is kept: it counts for itself where the content turns out to be what it was.
+    trusted = {name: (stat[0], *NEVER[1:]) if name in racy else stat for name, stat in tree.files.items()}
+    rules = {name: NEVER if stat and _is_racy(stat, walked_at) else stat for name, stat in tree.rules.items()}
     parts = {
         "tree": {
             "files": Tree(files=trusted, loose=tree.loose).grouped(),
@@ -131,13 +133,12 @@ def save_state(path: Path, version: str, state: State, walked_at: int) -> None:
             "links": sorted(tree.links),
             "odd": sorted(tree.odd),
             "loose": {name: trusted[name] for name in sorted(tree.loose)},
-            "above": above,
+            "rules": rules,
         },
         "digests": {name: digest for name, digest in state.digests.items() if name not in racy},
-        "answers": dict(list(state.answers.items())[-MAX_ANSWERS:]),
     }
     blobs = {name: json.dumps(value, separators=(",", ":")).encode() for name, value in parts.items()}
-    _write(path, version, blobs | state.parts)
+    _write(path, version, blobs | state.parts | dict(list(state.answers.items())[-MAX_ANSWERS:]))
 
 
 def _write(path: Path, version: str, parts: Mapping[str, bytes]) -> None:
@@ -155,6 +156,16 @@ def _write(path: Path, version: str, parts: Mapping[str, bytes]) -> None:
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _is_racy(found: Sequence[int], looked_at: int) -> bool:
+    return max(found[2], found[4]) >= looked_at - RACY_NS
+
+
+def stamp_to_read(path: Path) -> list[int]:
+    """The stat of a file outside the tree that is about to be read; one that fits no file if it is too new to be trusted."""
+    looked_at, found = now(), stamp(path)
+    return list(NEVER) if found and _is_racy(found, looked_at) else found
 
 
 def stamp(path: str | Path) -> list[int]:

@@ -31,9 +31,10 @@ class Tree:
     """What a walk saw. Paths are relative to the workspace, with slashes.
 
     ``files``: regular files (symbolic links to files as what they point to), without ignored ones; ``folders``: each folder
-    walked with the names in it that git ignores or that are never entered; ``links``: the files that are symbolic links;
-    ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files that were named one by one; ``above``: the
-    ``.gitignore`` files above the folders walked, None for one that is not there.
+    walked with the names in it that git ignores or that are never entered (folders with a slash), the tag alone for a cache;
+    ``links``: the files that are symbolic links; ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files
+    that were named one by one; ``rules``: ``.gitignore`` files that count and are not among ``files``: those above the folders
+    walked, None for one that is not there, and those that ignore themselves.
     """
 
     files: dict[str, FileStat] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Tree:
     links: set[str] = field(default_factory=set)
     odd: set[str] = field(default_factory=set)
     loose: set[str] = field(default_factory=set)
-    above: dict[str, FileStat | None] = field(default_factory=dict)
+    rules: dict[str, FileStat | None] = field(default_factory=dict)
 
     def with_files(self, changed: dict[str, FileStat]) -> Tree:
         """This tree after some of its files changed."""
@@ -97,7 +98,7 @@ def rules_above(root: Root, top: str, tree: Tree | None = None) -> IgnoreRules:
         folder = "/".join(parts[:depth])
         path = f"{folder}/{FILE_NAME}" if folder else FILE_NAME
         if tree is not None:
-            tree.above[path] = _stat_path(root / path)
+            tree.rules[path] = stat_of(root / path)
         rules = _with_own_rules(root, folder, rules)
     return rules
 
@@ -127,7 +128,7 @@ def _look(
     entries = _entries(scan, folder)
     names = {entry.name for entry in entries}
     if CACHE_TAG in names and folder:
-        tree.folders[folder] = sorted(names)
+        tree.folders[folder] = [CACHE_TAG]
         return []
     if FILE_NAME in names:
         rules = _with_own_rules(root, folder, rules)
@@ -135,7 +136,9 @@ def _look(
         path = prefix + entry.name
         is_folder = entry.is_dir(follow_symlinks=False)
         if path in excluded or entry.name in SKIPPED or rules.ignores(path, is_folder=is_folder):
-            skipped.append(entry.name)
+            skipped.append(entry.name + "/" if is_folder else entry.name)
+            if entry.name == FILE_NAME:
+                tree.rules[path] = stat_of(root / path)
         elif is_folder:
             children.append(path)
         else:
@@ -172,7 +175,8 @@ def _stat_entry(entry: Entry) -> FileStat | None:
     return file_stat(found) if stat.S_ISREG(found.st_mode) else None
 
 
-def _stat_path(path: Path) -> FileStat | None:
+def stat_of(path: Path) -> FileStat | None:
+    """The stat of a file; None where it is not there."""
     try:
         return file_stat(path.stat())
     except OSError:
@@ -189,6 +193,8 @@ def changed_files(root: Path, tree: Tree) -> dict[str, FileStat] | None:
 
     That is: a file or folder came or went, or a file that says what is ignored changed.
     """
+    if not tree.folders:
+        return None  # nothing was walked, or it is not known what
     look = _Again(root, tree)
     try:
         look.at_single_files()
@@ -213,8 +219,8 @@ class _Again:
         self.changed: dict[str, FileStat] = {}
 
     def at_single_files(self) -> None:
-        for path, known in self.tree.above.items():
-            if _stat_path(self.root / path) != known:
+        for path, known in self.tree.rules.items():
+            if stat_of(self.root / path) != known:
                 raise _OthersError
         for path in self.tree.loose:
             found = file_stat((self.root / path).stat())
@@ -225,12 +231,16 @@ class _Again:
         prefix = folder + "/" if folder else ""
         skipped, files = frozenset(self.tree.folders[folder]), self.grouped.get(folder, _NO_FILES)
         links, seen = self.tree.links, 0
+        if folder and CACHE_TAG in skipped:
+            (self.root / folder / CACHE_TAG).lstat()
+            return
         with os.scandir(os.path.join(self.root, folder)) as entries:  # noqa: PTH118 - a hot loop
             for entry in entries:
                 known = files.get(entry.name)
                 if known is None:
-                    if entry.name not in skipped:
-                        self.at_other(prefix + entry.name, entry)
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if (entry.name + "/" if is_folder else entry.name) not in skipped:
+                        self.at_other(prefix + entry.name, entry, is_folder=is_folder)
                     continue
                 seen += 1
                 now = entry.stat()
@@ -241,10 +251,10 @@ class _Again:
         if seen != len(files):
             raise _OthersError
 
-    def at_other(self, path: str, entry: os.DirEntry[str]) -> None:
-        """What was no file of the tree must be none now."""
-        if path in self.tree.folders:
-            same = entry.is_dir(follow_symlinks=False)
+    def at_other(self, path: str, entry: os.DirEntry[str], *, is_folder: bool) -> None:
+        """What was no file of the tree must be none now, and a folder only if it was one."""
+        if path in self.tree.folders or is_folder:
+            same = path in self.tree.folders and is_folder
         else:
             same = path in self.tree.loose or (path in self.tree.odd and _stat_entry(entry) is None)
         if not same:

@@ -17,6 +17,7 @@ from buildgraph.workspace.labels import Label, select
 from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
 from buildgraph.workspace.root import Root, Scan
 from buildgraph.workspace.sources import SourceFinder
+from buildgraph.workspace.state import stamp, stamp_to_read
 
 PIPELINE_FOLDER = "pipelines"
 
@@ -26,7 +27,8 @@ class Workspace:
     """What was found.
 
     ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.
-    ``looked_at`` are paths beyond the tree that were looked for: keys, which git ignores more often than not, and pipelines.
+    ``looked_at`` are paths beyond the tree that were looked for, with their stats (empty for what was not there): keys, which
+    git ignores more often than not, pipelines, and sources that the manifest names.
     """
 
     manifest: Manifest
@@ -35,7 +37,7 @@ class Workspace:
     targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
     left_out: dict[Label, str] = field(default_factory=dict)
-    looked_at: set[Path] = field(default_factory=set)
+    looked_at: dict[Path, list[int]] = field(default_factory=dict)
     _sources: dict[str, Source] = field(default_factory=dict)
 
     @property
@@ -117,7 +119,7 @@ class Workspace:
             return line.text
         for place in (self.manifest.recipes, "", posixpath.dirname(line.path)):
             path = posixpath.normpath(posixpath.join(place, line.text))
-            self.looked_at.add(self.root / path)
+            self.looked_at.setdefault(self.root / path, stamp_to_read(self.root / path))
             if (self.root / path).is_file():
                 return path
         return None
@@ -162,8 +164,18 @@ def holds_sources(folder: Path) -> bool:
 
 def walk(manifest: Manifest, scan: Scan | None = None) -> tree.Tree:
     """The tree of a workspace; ``scan`` stands in for a look at its folders."""
-    named = [path for settings in manifest.targets.values() for path in settings.files()]
-    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named, scan)
+    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named_sources(manifest), scan)
+
+
+def named_sources(manifest: Manifest) -> list[str]:
+    """The files and folders that the manifest names for targets."""
+    return sorted({path for settings in manifest.targets.values() for path in settings.files()})
+
+
+def basis_of_walk(manifest: Manifest) -> str:
+    """What decides which files a walk sees, besides what lies in the folders that it sees: with another basis it sees others."""
+    named = [(name, (manifest.root / name).is_dir(), (manifest.root / name).is_file()) for name in named_sources(manifest)]
+    return f"{manifest} {tops(manifest)} {sorted(excluded(manifest))} {named}"
 
 
 def recipe_candidates(manifest: Manifest, found: tree.Tree) -> list[str]:
@@ -195,7 +207,7 @@ def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | 
         targets,
         sources,
         left_out={label: why for label, why in left_out.values() if label and why},
-        looked_at={manifest.root / name for name in outer_pipelines(manifest) if name not in found.folders},
+        looked_at={manifest.root / name: _seen_in_vain(manifest.root / name) for name in _looked_for_in_vain(manifest, found)},
     )
 
 
@@ -206,6 +218,16 @@ def _check_settings(manifest: Manifest, targets: Iterable[Label]) -> None:
             file, _, line = settings.place.rpartition(":")
             message = f"`targets:` has settings for `{label}`, and there is no such target"
             raise ManifestError(message, where=Place(file, int(line or 0)), hint=did_you_mean(label, known))
+
+
+def _looked_for_in_vain(manifest: Manifest, found: tree.Tree) -> list[str]:
+    names = [*outer_pipelines(manifest), *named_sources(manifest)]
+    return [name for name in names if name not in found.folders and name not in found.files]
+
+
+def _seen_in_vain(path: Path) -> list[int]:
+    """The stat of what is neither of the files nor of the folders that count; of one that has come since, as it was missing."""
+    return [] if path.is_dir() else stamp(path)
 
 
 def _left_out(recipes: list[RecipeFile], manifest: Manifest, sources: SourceFinder) -> dict[str, tuple[Label | None, str]]:

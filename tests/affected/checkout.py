@@ -82,7 +82,12 @@ class Checkout:
         """What a git command prints that must succeed."""
         env = {"PATH": os.environ["PATH"], "HOME": str(self.top.parent), **GIT}
         done = subprocess.run(
-            ["git", "-c", "init.defaultBranch=main", *arguments], cwd=self.top / folder, env=env, capture_output=True, text=True, check=False
+            ["git", "-c", "init.defaultBranch=main", *arguments],
+            cwd=self.top / folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

@@ -24,7 +24,10 @@ def test_nothing_is_affected_where_nothing_changed(checkout: Checkout) -> None:
     [
         ("program.yaml", "# of the program\n" + melange("program", needs="busybox, lib", more="  - uses: install # it\n")),
         ("pipelines/install.yaml", "# installs\npipeline:\n  - runs: 'make install'\n"),
-        ("images/base.yaml", "contents:\n  packages:\n    - busybox # a shell\n  repositories: [https://packages.wolfi.dev/os]\n"),
+        (
+            "images/base.yaml",
+            "contents:\n  packages:\n    - busybox # a shell\n  repositories: [https://packages.wolfi.dev/os]\n",
+        ),
         ("lib.yaml", melange("lib", needs="busybox, make", more="test:\n  pipeline:\n    - runs: ./test.sh\n")),
         ("README.md", "Recipes.\n"),
         ("buildgraph.yaml", "# settings\n" + MANIFEST + "jobs: 3\nout: built\n"),
@@ -57,7 +60,13 @@ def test_a_source_file(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("path", "old", "new", "affected", "reasons"),
     [
-        ("program.yaml", "runs: make", "runs: make all", {"//:program", "//images:program"}, "program.yaml:11: pipeline[0].runs changed"),
+        (
+            "program.yaml",
+            "runs: make",
+            "runs: make all",
+            {"//:program", "//images:program"},
+            "program.yaml:11: pipeline[0].runs changed",
+        ),
         (
             "pipelines/install.yaml",
             "install",
@@ -233,6 +242,20 @@ def test_a_commit_that_is_broken_affects_everything(checkout: Checkout, path: st
     assert printed.splitlines()[0] == "//:lib  changed"
     assert said.startswith(f"HEAD cannot be read: {why}")
     assert said.endswith("; so everything counts as changed\n")
+
+
+def test_a_target_that_was_broken(checkout: Checkout) -> None:
+    """Is affected, with what depends on it; the others are compared."""
+    settings = "targets: {//:lib: {sources: [lib, more]}}\n"
+    checkout.commit({"buildgraph.yaml": MANIFEST + settings})
+    checkout.write({"more/more.c": ""})
+    rows = checkout.rows("--since", "HEAD")
+    assert set(rows) == WITH_LIB
+    assert rows["//:lib"]["reasons"] == ["was broken: buildgraph.yaml:3: the source `more` is not there"]
+    checkout.commit()
+    checkout.git("rm", "-q", "-r", "more")
+    assert checkout.affected("--since", "HEAD", "//:tool") == set()
+    assert checkout.bg("affected", "--since", "HEAD", code=4)[1].startswith("buildgraph.yaml:3: the source `more` is not there")
 
 
 def test_a_commit_without_a_manifest(checkout: Checkout) -> None:

@@ -192,7 +192,13 @@ def test_a_recipes_folder_that_is_a_link(empty: Checkout) -> None:
 
 @pytest.mark.parametrize(
     ("attributes", "setting"),
-    [("* text=auto", "x.y=z"), ("*.c text", "core.eol=crlf"), ("*.c eol=crlf", "x.y=z"), ("", "core.autocrlf=true"), ("", "core.autocrlf=input")],
+    [
+        ("* text=auto", "x.y=z"),
+        ("*.c text", "core.eol=crlf"),
+        ("*.c eol=crlf", "x.y=z"),
+        ("", "core.autocrlf=true"),
+        ("", "core.autocrlf=input"),
+    ],
 )
 def test_line_ends(checkout: Checkout, attributes: str, setting: str) -> None:
     """What counts are the bytes that a checkout writes, not those that git keeps: each of these writes the same files again."""

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buildgraph.apk.index import IndexEntry, index_archive, parse_index, read_index_archive, render_index
@@ -141,7 +141,6 @@ def test_operators_mean_their_comparison(name: str, operator: str, wanted: str, 
     assert requirement.accepts(offered) == meaning[operator]
 
 
-@settings(deadline=None)
 @given(st.lists(entries(lines), max_size=4))
 def test_an_index_is_read_back(listed: list[IndexEntry]) -> None:
     """Text and archive keep every field of every entry."""
@@ -162,7 +161,6 @@ def test_any_text_is_an_index_or_an_error(text: str) -> None:
     assert lines_shown[0].startswith("APKINDEX:")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000), st.integers(0, 2000))
 def test_any_bytes_are_an_archive_or_an_error(noise: bytes, position: int) -> None:
     """Noise, bare or compressed or in the midst of an index, gives entries or a RepositoryError."""
@@ -188,7 +186,6 @@ def test_a_pkginfo_is_read_back(entry: IndexEntry, size: int) -> None:
     assert with_size(with_size(content, size), entry.installed_size) == content
 
 
-@settings(deadline=None)
 @given(entries(plain), st.dictionaries(paths, files, max_size=5), st.integers(0, 9))
 def test_a_written_package_is_canonical_and_true(entry: IndexEntry, content: dict[str, PackageFile], level: int) -> None:
     """What is written verifies, says its own checksum, and is its own canonical form."""
@@ -208,7 +205,6 @@ def test_a_written_package_is_canonical_and_true(entry: IndexEntry, content: dic
 FILE_NAMES = st.text(min_size=1, max_size=200).filter(lambda name: not name.endswith("/"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(FILE_NAMES, st.binary(max_size=50)), max_size=4), st.sampled_from([0, 1, 2]))
 def test_the_canonical_form_is_a_fixed_point(control: list[tuple[str, bytes]], form: int) -> None:
     """Whatever names and tar form a control segment has, the second canonical form equals the first."""

@@ -120,4 +120,4 @@ class CasMachine(RuleBasedStateMachine):
 
 
 TestCasModel = CasMachine.TestCase
-TestCasModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCasModel.settings = settings(max_examples=60, stateful_step_count=30)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from buildgraph.cache.records import Records
@@ -90,7 +90,6 @@ def test_any_key_and_any_json_have_a_row(key: str, record: dict[str, Any]) -> No
     assert decode(name, encode(name, record)) == record
 
 
-@settings(deadline=None)
 @given(record=st.dictionaries(st.text(), JSON, max_size=4), data=st.data())
 def test_a_changed_byte_is_a_miss(record: dict[str, Any], data: st.DataObject) -> None:
     """No flipped bit in a value gives another record, and no row serves under another name."""

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.workspace import Workspace
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -132,7 +133,7 @@ def free_port() -> int:
 
 
 def answer(port: int, child: subprocess.Popen[str]) -> dict[str, Any]:
-    for _ in range(100):
+    for _ in range(600):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
                 found: dict[str, Any] = json.loads(reply.read())
@@ -162,8 +163,8 @@ def test_run_serves_and_stops(
             "nothing of the host's environment"
         )
     server.send_signal(number)
-    server.wait(timeout=5)
-    assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
+    server.wait(timeout=60)
+    wait_for(lambda: not [pid for pid in mine if Path(f"/proc/{pid}").exists()])
     assert [path.name for path in (example.root / "cache/tmp").iterdir() if path.is_dir()] == []
 
 

@@ -207,6 +207,18 @@ def test_a_missing_tool(empty: Workspace, tmp_path: Path) -> None:
     assert "hint: is the network there?" in said
 
 
+def test_a_machine_without_user_namespaces(empty: Workspace, bwrap: Path) -> None:
+    """What bubblewrap says, which switches to look at, and how to go on without."""
+    empty.write("recipes/app.yaml", package("app", "true"))
+    empty.bg("lock")
+    empty.within = [str(bwrap), "--unshare-user", "--disable-userns", "--bind", "/", "/", "--dev-bind", "/dev", "/dev"]
+    empty.within += ["--bind", "/proc", "/proc"]
+    said = fails(empty, 10)
+    assert "this machine does not let bubblewrap make a sandbox" in said
+    assert "bwrap: Creating new namespace failed" in said
+    assert "`--sandbox=off` builds without the box" in said
+
+
 def test_outputs_that_cannot_be_written(empty: Workspace) -> None:
     """A file stands where a folder has to go."""
     empty.write("recipes/app.yaml", image("busybox"))

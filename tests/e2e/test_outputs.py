@@ -49,7 +49,15 @@ def test_skopeo_reads_the_layouts(built_example: Workspace, tmp_path: Path) -> N
     assert config["User"] == "65532"
     assert config["Entrypoint"] == ["/usr/bin/stock-api"]
     assert "PORT=8080" in config["Env"]
-    run("skopeo", "copy", "--quiet", f"oci:{layout}:latest", f"docker-archive:{tmp_path}/api.tar:api:latest", cwd=tmp_path)
+    run(
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        f"oci:{layout}:latest",
+        f"docker-archive:{tmp_path}/api.tar:api:latest",
+        cwd=tmp_path,
+    )
     with tarfile.open(tmp_path / "api.tar") as archive:
         assert "manifest.json" in archive.getnames()
 

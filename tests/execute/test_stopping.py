@@ -115,6 +115,30 @@ except process.Interrupted as error:
     assert not is_running(int(pid))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_handler_that_raises_while_a_child_is_being_started_loses_none(number: signal.Signals) -> None:
+    """The signal comes when the child is there and nobody knows it yet; it ends all the same."""
+    lines = """
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+started = process.subprocess.Popen
+def starts(*arguments, **settings):
+    child = started(*arguments, **settings)
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    return child
+process.subprocess.Popen = starts
+try:
+    process.run(["sh", "-c", "trap '' TERM; sleep 600; sleep 600"], env=ENV)
+except KeyboardInterrupt:
+    print("interrupted", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    code, out, err = outcome(python(lines, int(number)))
+    pid, *said = out.split()
+
+    assert (code, said, err) == (0, ["interrupted", "True"], "")
+    assert not is_running(int(pid))
+
+
 def test_signals_while_children_come_and_go_end_them_soon() -> None:
     """The same with real signals at random instants, by the handler that bg has."""
     lines = """

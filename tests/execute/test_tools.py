@@ -75,6 +75,28 @@ def test_other_versions_are_not_taken(path: Path, tmp_path: Path) -> None:
     assert any("building melange and apko" in line for line in said)
 
 
+def test_any_version_on_path_is_taken_when_the_manifest_says_so(path: Path, tmp_path: Path) -> None:
+    """Keys know it by what it says and by its content: two programs that say the same are not the same."""
+
+    def found(text: str) -> Toolbox:
+        for tool in PINS:
+            program(path, tool, f"echo 'GitVersion:    v9.9.9'\n# {text}")
+        return find_tools(env(path), tools_folder(), tmp_path / "store", print, any_version=True)
+
+    one, other = found("one"), found("other")
+
+    assert one.melange == other.melange == path / "melange"
+    assert one.melange_version.split()[0] == other.melange_version.split()[0] == "v9.9.9"
+    assert one.melange_version != other.melange_version
+    assert one.apko_version != other.apko_version
+
+
+def test_a_tool_that_is_not_on_path_is_told(path: Path, tmp_path: Path) -> None:
+    """Nothing is built in its stead."""
+    with pytest.raises(ToolError, match="melange is not on PATH"):
+        find_tools(env(path) | {"PATH": str(path)}, tools_folder(), tmp_path / "store", print, any_version=True)
+
+
 def test_a_failed_build_of_the_tools_is_told_and_leaves_nothing(path: Path, tmp_path: Path) -> None:
     """The last lines of Go, a hint; the next attempt begins anew."""
     fake_go(path, "echo 'dial tcp: no route to host' >&2; exit 1")

@@ -32,19 +32,31 @@ FOLDERS = ("", "one/", "one/two/")
 PATHS = [f"{folder}{name}.yaml" for folder in FOLDERS for name in NAMES]
 SOURCES = [f"{folder}{name}/{file}" for folder in FOLDERS for name in NAMES[:2] for file in ("x.c", "y.c")]
 IMAGES = ("images/one.yaml", "one/images/two.yaml")
-OTHERS = ("pipelines/install.yaml", "one/pipelines/install.yaml", "images/base.yaml", "buildgraph.yaml", "buildgraph.lock", "README")
+OTHERS = (
+    "pipelines/install.yaml",
+    "one/pipelines/install.yaml",
+    "images/base.yaml",
+    "buildgraph.yaml",
+    "buildgraph.lock",
+    "README",
+)
+
+
+COMMENTS = st.sampled_from(["", "", "# c\n"])
 
 
 @st.composite
 def packages(draw: st.DrawFn, name: str) -> str:
-    needs = ", ".join(draw(st.lists(st.sampled_from([*NAMES, "lib=1.0.0-r0", "lib>2", "make", "!tool"]), max_size=3, unique=True)))
+    asked = st.sampled_from([*NAMES, "lib=1.0.0-r0", "lib>2", "make", "!tool"])
+    needs = ", ".join(draw(st.lists(asked, max_size=3, unique=True)))
     runtime = ", ".join(draw(st.lists(st.sampled_from([*NAMES, "cmd:x"]), max_size=1)))
     return (
-        f"{draw(st.sampled_from(['', '', '# c' + chr(10)]))}package:\n  name: {name}\n"
+        f"{draw(COMMENTS)}package:\n  name: {name}\n"
         f"  version: {draw(st.sampled_from(['1.0.0', '1.0.0', '2.0.0']))}\n  epoch: 0\n"
         f"  dependencies:\n    runtime: [{runtime}]\n    provides: [{draw(st.sampled_from(['', '', 'cmd:x=1']))}]\n"
         f"environment:\n  contents:\n    packages: [{needs}]\n"
-        f"pipeline:\n  - runs: make{draw(st.sampled_from(['', ' all']))}\n{draw(st.sampled_from(['', '  - uses: install' + chr(10)]))}"
+        f"pipeline:\n  - runs: make{draw(st.sampled_from(['', ' all']))}\n"
+        f"{draw(st.sampled_from(['', '  - uses: install' + chr(10)]))}"
     )
 
 
@@ -55,21 +67,20 @@ def images(draw: st.DrawFn) -> str:
     return f"{include}contents:\n  packages: [{names}]\n"
 
 
-def contents(path: str) -> st.SearchStrategy[str]:
-    """What a path may hold."""
-    if path in PATHS:
-        return packages(Path(path).stem)
-    if path in IMAGES:
-        return images()
-    if path.endswith("install.yaml"):
-        return st.sampled_from(["pipeline:\n  - runs: make install\n", "# c\npipeline:\n  - runs: make install\n", "pipeline: []\n"])
-    if path == "images/base.yaml":
-        return st.sampled_from(["contents:\n  packages: [busybox]\n", "contents:\n  packages: [make]\n"])
-    if path == "buildgraph.yaml":
-        return st.sampled_from(["", "# c\n", "salt: x\n", "jobs: 2\n", "exclude: [one/]\n", "network: on\n"]).map(MANIFEST.__add__)
-    if path == "buildgraph.lock":
-        return st.sampled_from([locked(busybox="1-r0", make="1-r0"), locked(busybox="1-r0", make="2-r0"), locked(make="1-r0")])
-    return st.sampled_from(["0", "1"])
+PIPELINES = st.builds(str.__add__, COMMENTS, st.sampled_from(["pipeline:\n  - runs: make install\n", "pipeline: []\n"]))
+CONTENTS = {
+    **{path: packages(Path(path).stem) for path in PATHS},
+    **dict.fromkeys(IMAGES, images()),
+    "pipelines/install.yaml": PIPELINES,
+    "one/pipelines/install.yaml": PIPELINES,
+    "images/base.yaml": st.sampled_from(["contents:\n  packages: [busybox]\n", "contents:\n  packages: [make]\n"]),
+    "buildgraph.yaml": st.sampled_from(
+        [MANIFEST + more for more in ("", "# c\n", "salt: x\n", "jobs: 2\n", "exclude: [one/]\n", "network: on\n")]
+    ),
+    "buildgraph.lock": st.sampled_from(
+        [locked(busybox="1-r0", make="1-r0"), locked(busybox="1-r0", make="2-r0"), locked(make="1-r0")]
+    ),
+}
 
 
 @st.composite
@@ -79,7 +90,7 @@ def edits(draw: st.DrawFn, most: int) -> dict[str, tuple[str, bool] | None]:
     made: dict[str, tuple[str, bool] | None] = {}
     for path in paths:
         gone = path != "buildgraph.yaml" and draw(st.integers(0, 3)) == 0
-        made[path] = None if gone else (draw(contents(path)), draw(st.booleans()))
+        made[path] = None if gone else (draw(CONTENTS.get(path, st.sampled_from("01"))), draw(st.booleans()))
     return made
 
 
@@ -94,9 +105,7 @@ class History:
 
 
 def histories() -> st.SearchStrategy[History]:
-    return st.builds(
-        History, edits(14), st.lists(edits(3), min_size=1, max_size=3), st.integers(0, 2), st.booleans()
-    )
+    return st.builds(History, edits(14), st.lists(edits(3), min_size=1, max_size=3), st.integers(0, 2), st.booleans())
 
 
 BASE: dict[str, tuple[str, bool]] = {"buildgraph.yaml": (MANIFEST, False), ".gitignore": ("/cache/\n/out/\n", False)}
@@ -113,8 +122,8 @@ def put(root: Path, files: Files) -> None:
         inner = path.relative_to(root)
         if inner.parts[0] not in {".git", "cache"} and str(inner) not in files and (path.is_file() or not any(path.iterdir())):
             path.unlink() if path.is_file() else path.rmdir()
-    for path, (text, executable) in files.items():
-        place = root / path
+    for name, (text, executable) in files.items():
+        place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists() or place.read_text() != text:
             place.write_text(text)

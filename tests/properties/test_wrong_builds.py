@@ -199,9 +199,9 @@ def runs(kind: type[scheduler._Run]) -> Callable[..., Result]:
 )
 def test_a_wrong_scheduler_is_rejected(kind: type[scheduler._Run], story: Story) -> None:
     """Each class says what it does wrong; on the same story the right scheduler passes."""
-    rejects(story, nap=0.002)
+    rejects(story, nap=0.02)
     with pytest.raises(AssertionError):
-        rejects(story, run=runs(kind), nap=0.002)
+        rejects(story, run=runs(kind), nap=0.02)
 
 
 def test_a_wrong_scheduler_is_found_by_chance() -> None:

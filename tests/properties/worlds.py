@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,62 +20,67 @@ EXTERNALS = ("e0", "e1", "e2", "e3")
 BASE = External("e0", provides=("cmd:c0", "cmd:c1=1", "v0", "v1=2-r0"))  # it meets most, so that most worlds can be built
 
 
-def requirements(names: Sequence[str]) -> st.SearchStrategy[str]:
-    """What a target may ask for that stands on packages of these names."""
-    local = st.builds(str.__add__, st.sampled_from([*names, "e0"]), st.sampled_from(CONSTRAINTS))
-    return st.one_of(
-        local, local, local, st.sampled_from([*VIRTUALS, "cmd:c0", "cmd:c1", "e0", "e1", "e1", "e2", "e2", "!p0", "!e1"])
-    )
-
-
 def _texts(strategy: st.SearchStrategy[str], most: int) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(strategy, max_size=most, unique=True).map(tuple)
 
 
-def packages(name: str, below: Sequence[str]) -> st.SearchStrategy[Package]:
-    """A package that asks only for what is below it, as far as recipes and names tell."""
-    libraries, commands = [kind for kind in KINDS if kind.startswith("so:")], [kind for kind in KINDS if kind.startswith("cmd:")]
-    return st.builds(
-        Package,
-        name=st.just(name),
-        version=st.sampled_from(VERSIONS),
-        depends=_texts(requirements(below), 2),
-        provides=st.one_of(st.just(()), _texts(st.sampled_from([*VIRTUALS, "v0=1-r0", "cmd:c0", "so:s1=1"]), 1)),
-        exports=_texts(st.sampled_from([f"{library}=1" for library in libraries] + commands), 2),
-        links=_texts(st.sampled_from(libraries), 2),
-        calls=st.one_of(st.just(()), st.just(()), _texts(st.sampled_from([*commands, "e0", "p0"]), 1)),
-        reads=st.booleans(),
-    )
+# Strategies are made once: to make and validate them anew for each world would be most of the time that drawing takes. So a
+# requirement of a package that stands below is drawn as a number, and spelled once the names are known.
+Drawn = str | tuple[int, str]
+LOCAL = st.tuples(st.integers(0, 63), st.sampled_from(CONSTRAINTS))
+OTHER = st.sampled_from([*VIRTUALS, "cmd:c0", "cmd:c1", "e0", "e1", "e1", "e2", "e2", "!p0", "!e1"])
+REQUIREMENT: st.SearchStrategy[Drawn] = st.one_of(LOCAL, LOCAL, LOCAL, OTHER)
+FEW, SOME = st.lists(REQUIREMENT, max_size=2), st.lists(REQUIREMENT, max_size=3)
+AT_LEAST_ONE = st.lists(REQUIREMENT, min_size=1, max_size=3)
+LIBRARIES = [kind for kind in KINDS if kind.startswith("so:")]
+COMMANDS = [kind for kind in KINDS if kind.startswith("cmd:")]
+PACKAGE = st.builds(
+    Package,
+    name=st.just(""),
+    version=st.sampled_from(VERSIONS),
+    provides=st.one_of(st.just(()), _texts(st.sampled_from([*VIRTUALS, "v0=1-r0", "cmd:c0", "so:s1=1"]), 1)),
+    exports=_texts(st.sampled_from([f"{library}=1" for library in LIBRARIES] + COMMANDS), 2),
+    links=_texts(st.sampled_from(LIBRARIES), 2),
+    calls=st.one_of(st.just(()), st.just(()), _texts(st.sampled_from([*COMMANDS, "e0", "p0"]), 1)),
+    reads=st.booleans(),
+)
+INPUT = st.builds(Input, text=st.sampled_from("01"), comment=st.sampled_from(["", "x"]), executable=st.booleans())
+INPUTS = st.lists(INPUT, min_size=1, max_size=2).map(tuple)
+FOLDER = st.sampled_from(FOLDERS)
+ONE_IN_TEN = st.integers(0, 9).map(lambda number: number == 0)
+ONE_IN_THIRTY = st.integers(0, 29).map(lambda number: number == 0)
+ONE_IN_HUNDRED = st.integers(0, 99).map(lambda number: number == 99)
 
 
-def inputs() -> st.SearchStrategy[Input]:
-    return st.builds(Input, text=st.sampled_from("01"), comment=st.sampled_from(["", "x"]), executable=st.booleans())
+def spelled(drawn: Sequence[Drawn], below: Sequence[str]) -> tuple[str, ...]:
+    """Requirements of what stands on packages of these names."""
+    names = [*below, "e0"]
+    texts = [item if isinstance(item, str) else f"{names[item[0] % len(names)]}{item[1]}" for item in drawn]
+    return tuple(dict.fromkeys(texts))
 
 
 @st.composite
 def targets(draw: st.DrawFn, number: int, below: Sequence[str]) -> Target:
-    """Package target ``number``, of one package or two."""
-    name = f"p{number - 1}" if number and not draw(st.integers(0, 9)) else f"p{number}"
-    made = [draw(packages(name, below))]
-    if draw(st.booleans()):
-        made.append(draw(packages(f"{name}-dev", below)))
+    """Package target ``number``, of one package or two, which ask only for what is below, as far as recipes and names tell."""
+    name = f"p{number - 1}" if number and draw(ONE_IN_THIRTY) else f"p{number}"
+    names = [name, f"{name}-dev"] if draw(st.booleans()) else [name]
     return Target(
-        folder=draw(st.sampled_from(FOLDERS)),
+        folder=draw(FOLDER),
         name=f"t{number}",
         kind="package",
-        packages=tuple(made),
-        world=draw(_texts(requirements(below), 3)),
-        inputs=draw(st.lists(inputs(), min_size=1, max_size=2).map(tuple)),
-        fails=draw(st.integers(0, 99)) == 99,
+        packages=tuple(replace(draw(PACKAGE), name=made, depends=spelled(draw(FEW), below)) for made in names),
+        world=spelled(draw(SOME), below),
+        inputs=draw(INPUTS),
+        fails=draw(ONE_IN_HUNDRED),
     )
 
 
 @st.composite
 def images(draw: st.DrawFn, number: int, below: Sequence[str]) -> Target:
-    world = draw(st.lists(requirements(below), min_size=1, max_size=3, unique=True).map(tuple))
-    return Target(draw(st.sampled_from(FOLDERS)), f"i{number}", "image", (), world, (draw(inputs()),))
+    return Target(draw(FOLDER), f"i{number}", "image", (), spelled(draw(AT_LEAST_ONE), below), (draw(INPUT),))
 
 
+@cache
 def externals(name: str) -> st.SearchStrategy[External]:
     """An external package; it may ask for local ones, and come in by itself."""
     asked = _texts(st.sampled_from(["e0", "e1", "e2", *VIRTUALS, *KINDS[2:], "p0", "!e3"]), 1)
@@ -90,9 +96,13 @@ def externals(name: str) -> st.SearchStrategy[External]:
     )
 
 
+MORE_EXTERNALS = st.lists(st.sampled_from(["e1", "e2", "e3", "p1", "p2"]), max_size=3)
+ARCHITECTURES = st.sampled_from([("x86_64",), ("x86_64",), ("x86_64",), ("aarch64", "x86_64")])
+
+
 @st.composite
 def pools(draw: st.DrawFn) -> tuple[External, ...]:
-    names = ["e1", "e2", *draw(st.lists(st.sampled_from(["e1", "e2", "e3", "p1", "p2"]), max_size=3))]
+    names = ["e1", "e2", *draw(MORE_EXTERNALS)]
     drawn = [BASE, *[draw(externals(name)) for name in names]]
     return tuple({(entry.name, entry.version): entry for entry in drawn}.values())
 
@@ -103,11 +113,10 @@ def worlds(draw: st.DrawFn, most: int = 9) -> World:
     made: list[Target] = []
     names: list[str] = []
     for number in range(draw(st.integers(1, most))):
-        made.append(draw(targets(number, names if draw(st.integers(0, 9)) else [*names, "p5", "p6"])))
+        made.append(draw(targets(number, [*names, "p5", "p6"] if draw(ONE_IN_TEN) else names)))
         names += [package.name for package in made[-1].packages]
     pictures = [draw(images(number, names)) for number in range(draw(st.integers(0, 3)))]
-    architectures = draw(st.sampled_from([("x86_64",), ("x86_64",), ("x86_64",), ("aarch64", "x86_64")]))
-    return World((*made, *pictures), draw(pools()), architectures)
+    return World((*made, *pictures), draw(pools()), draw(ARCHITECTURES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +187,19 @@ def edits() -> st.SearchStrategy[Callable[[World], World]]:
     def change(what: str, name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Edit]:
         return st.builds(Edit, st.just(what), which, st.just(name), values)
 
-    asked = requirements(["p0", "p1", "p2"])
+    def asked(lists: st.SearchStrategy[list[Drawn]]) -> st.SearchStrategy[tuple[str, ...]]:
+        return lists.map(lambda drawn: spelled(drawn, ("p0", "p1", "p2")))
+
     return st.one_of(
         change("inputs", "text", st.sampled_from("01")),
         change("inputs", "text", st.sampled_from("01")),
         change("inputs", "comment", st.sampled_from(["", "x", "y"])),
         change("inputs", "comment", st.sampled_from(["", "x", "y"])),
         change("inputs", "executable", st.booleans()),
-        change("targets", "world", _texts(asked, 3)),
+        change("targets", "world", asked(SOME)),
         change("targets", "fails", st.sampled_from([False, False, False, True])),
         change("targets", "folder", st.sampled_from(FOLDERS)),
-        change("packages", "depends", _texts(asked, 2)),
+        change("packages", "depends", asked(FEW)),
         change("packages", "version", st.sampled_from(VERSIONS)),
         change("packages", "provides", _texts(st.sampled_from([*VIRTUALS, "cmd:c1", "so:s0=1"]), 1)),
         change("packages", "exports", _texts(st.sampled_from(["so:s0=1", "so:s1=1", "cmd:c1"]), 2)),

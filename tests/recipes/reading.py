@@ -16,10 +16,11 @@ def source(path: str, text: str) -> Source:
 
 
 def melange(
-    text: str,
+    text: str | bytes,
     *,
     arch: str = "x86_64",
     options: tuple[str, ...] = (),
+    variables: str | None = None,
     more: Mapping[str, str] | None = None,
     **pipelines: str,
 ) -> MelangeRecipe:
@@ -29,8 +30,17 @@ def melange(
     def find(name: str) -> Source | None:
         return source(f"pipelines/{name}.yaml", local[name]) if name in local else None
 
-    tree = yamltext.parse(text.encode(), "foo.yaml")
-    return read_melange(tree, "foo.yaml", text, arch=arch, find_pipeline=find, build_options=options)
+    data = text.encode() if isinstance(text, str) else text
+    tree, decoded = yamltext.parse(data, "foo.yaml"), yamltext.decode(data, "foo.yaml")
+    return read_melange(
+        tree,
+        "foo.yaml",
+        decoded,
+        arch=arch,
+        find_pipeline=find,
+        build_options=options,
+        vars_file=source("vars", variables) if variables else None,
+    )
 
 
 def apko(text: str, **files: str) -> ApkoRecipe:

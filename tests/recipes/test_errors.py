@@ -91,6 +91,36 @@ foo.yaml:6: the range `pys` is not defined in `data:`
 foo.yaml:5: `if`: expected a quoted text or `${{variable}}`, found `= 'x'`
       - if: ${{build.arch}} = 'x'
             ^^^^^^^^^^^^^^^^^^^^^""",
+    "package: {name: foo, version: '1.'}\n": """\
+foo.yaml:1: `1.` is not an apk version
+    package: {name: foo, version: '1.'}
+                                  ^^""",
+    HEAD + "  setcap:\n    - {path: /x, add: {cap_net_rawn: +ep}, reason: it pings}\n": """\
+foo.yaml:5: melange cannot set the capability `cap_net_rawn`
+        - {path: /x, add: {cap_net_rawn: +ep}, reason: it pings}
+          ^
+
+hint: did you mean `cap_net_raw` or `cap_net_admin`?""",
+    HEAD + "  setcap:\n    - {path: /x, add: {cap_net_raw: +ep}}\n": """\
+foo.yaml:5: a capability needs a `reason`
+        - {path: /x, add: {cap_net_raw: +ep}}
+          ^""",
+    HEAD + "  cpe: {vendor: Foo, product: foo}\n": """\
+foo.yaml:4: `Foo` cannot stand in a CPE: small letters, digits and `+_.-`, a letter or digit first
+      cpe: {vendor: Foo, product: foo}
+                    ^^^""",
+    HEAD + "  cpe: {vendor: foo}\n": """\
+foo.yaml:4: a CPE with a `vendor` needs a `product`, and the other way round
+      cpe: {vendor: foo}
+           ^""",
+    HEAD + "subpackages:\n  - {name: a, dependencies: {provider-priority: ten}}\n": """\
+foo.yaml:5: `provider-priority` must be a whole number, found `ten`
+      - {name: a, dependencies: {provider-priority: ten}}
+                                                    ^^^""",
+    HEAD + "test:\n  pipeline:\n    - uses: my/check\n": """\
+foo.yaml:6: there is no pipeline `my/check`, neither in the pipeline folders nor in melange v0.59.1
+        - uses: my/check
+                ^^^^^^^^""",
     "a: &a [*a]\n": """\
 foo.yaml:1: the anchor `&a` contains itself
     a: &a [*a]
@@ -142,3 +172,20 @@ def test_pipelines_that_multiply_without_end() -> None:
 
     with pytest.raises(RecipeError, match="more than 20,000 pipeline steps"):
         melange(HEAD + "pipeline: [{uses: p0}]", more=doubling, p40="runs: make")
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "message"),
+    [
+        (HEAD, "{a: b}", "foo.yaml:1: melange takes variables from vars only for a recipe that has `vars:`"),
+        (HEAD + "vars: {}\n", "[a]", "vars:1: a vars-file must be a mapping, found a list"),
+        (HEAD + "vars: {}\n", "a: [b]", "vars:1: `a`: expected a text, found a list"),
+        (HEAD + "vars: {a: b}\n", "c: ${{vars.a}}", "vars:1: the variable `vars.c` refers to other variables"),
+    ],
+)
+def test_a_vars_file_that_melange_could_not_take(text: str, variables: str, message: str) -> None:
+    """The place is in the file that is at fault."""
+    with pytest.raises(RecipeError) as caught:
+        melange(text, variables=variables)
+
+    assert caught.value.render().startswith(message)

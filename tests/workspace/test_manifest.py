@@ -25,6 +25,7 @@ tag: 3.10
 jobs: 3
 memory: 2G
 signing-key: k.rsa
+tools: path
 targets:
   //a/b:
     sources: [src, VERSION]
@@ -32,6 +33,9 @@ targets:
     root: true
     options: [x]
     tag: t
+    vars-file: vars/a.yaml
+    env-file: [./a.env, b.env]
+  //a/c: {env-file: c.env}
 """
 
 
@@ -55,6 +59,10 @@ def test_every_key(tmp_path: Path) -> None:
     assert (manifest.jobs, manifest.memory) == (3, 2 << 30)
     settings = manifest.settings("//a/b:b")
     assert (settings.sources, settings.network, settings.root, settings.options) == (("src", "VERSION"), "on", True, ("x",))
+    assert (settings.vars_file, settings.env_files) == ("vars/a.yaml", ("a.env", "b.env"))
+    assert settings.files() == ("src", "VERSION", "a.env", "b.env", "vars/a.yaml")
+    assert manifest.settings("//a/c:c").files() == ("c.env",)
+    assert manifest.tools == "path"
     assert manifest.settings("//other:x").sources is None
     assert Manifest(tmp_path).source_date_epoch == EPOCH_1980
 
@@ -71,6 +79,8 @@ def test_every_key(tmp_path: Path) -> None:
         ("mirrors: [a]\n", "mirrors must be a mapping", ""),
         ("targets:\n  packages:x: {}\n", "`packages:x` is not a label", "a label looks like //folder:name"),
         ("targets:\n  //x:y: {rot: true}\n", "unknown key `rot`", "did you mean `root`?"),
+        ("tools: newest\n", "tools must be one of pinned, path", ""),
+        ("targets:\n  //x:y:\n    vars-file: /etc/x\n", "a vars-file must lie inside the workspace", ""),
         ("- a\n", "the manifest must be a mapping", ""),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildgraph.workspace import state as states
-from buildgraph.workspace.tree import Tree, unchanged, walk
+from buildgraph.workspace.tree import Tree, changed_files, stat_of, unchanged, walk
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -89,6 +89,105 @@ def test_every_change_is_noticed(root: Path, edit: Callable[[Path], object]) -> 
     assert not unchanged(root, tree)
 
 
+def test_changed_files_come_with_their_stats(root: Path) -> None:
+    """Where the same files are there, those that are others are told, so that the tree need not be walked."""
+    tree = walk(root, [""], NOTHING)
+    (root / "pkg/src/c.c").write_text("cc")
+    (root / "a.yaml").chmod(0o755)
+    changed = changed_files(root, tree)
+    assert changed == {path: stat_of(root / path) for path in ("pkg/src/c.c", "a.yaml")}
+    assert tree.with_files(changed) == walk(root, [""], NOTHING)
+
+
+OTHER_FILES: dict[str, Callable[[Path], object]] = {
+    "file came": lambda root: (root / "pkg/new").write_text(""),
+    "file went": lambda root: (root / "a.yaml").unlink(),
+    "file to link": lambda root: _to_link(root / "a.yaml", "pkg/b.yaml"),
+    "link to file": lambda root: _to_file(root / "link.yaml"),
+    "link to a folder becomes one": lambda root: _to_folder(root / "pkg/there"),
+    "dangling link becomes a folder": lambda root: _to_folder(root / "pkg/dangling"),
+    "ignored file becomes a folder": lambda root: _to_folder(root / "pkg/only-file"),
+    "ignored folder becomes a file": lambda root: _to_file(root / "pkg/only-folder"),
+    "rules of a folder": lambda root: (root / "pkg/src/.gitignore").write_text("*.o\n!keep.o\n# the same\n"),
+    "rules that ignore themselves": lambda root: (root / "quiet/.gitignore").write_text(""),
+    "rules that ignore themselves go": lambda root: (root / "quiet/.gitignore").unlink(),
+    "cache tag came": lambda root: (root / "pkg/CACHEDIR.TAG").write_text(""),
+    "cache tag went": lambda root: (root / "cached/CACHEDIR.TAG").unlink(),
+    "top went": shutil.rmtree,
+}  # fmt: skip
+
+
+def _to_link(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def _to_file(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    path.write_text("text")
+
+
+@pytest.mark.parametrize("edit", OTHER_FILES.values(), ids=OTHER_FILES.keys())
+def test_other_files_take_a_walk(root: Path, edit: Callable[[Path], object]) -> None:
+    """Where a walk might see other files than before, it is not guessed which."""
+    (root / "pkg/.gitignore").write_text("only-folder/\nonly-file\n!only-file/\n")
+    (root / "pkg/only-file").write_text("")
+    (root / "pkg/only-folder").mkdir()
+    (root / "pkg/there").symlink_to("src")
+    (root / "pkg/dangling").symlink_to("nowhere")
+    (root / "link.yaml").symlink_to("a.yaml")
+    (root / "quiet").mkdir()
+    (root / "quiet/.gitignore").write_text("*\n")
+    (root / "quiet/file").write_text("")
+    tree = walk(root, [""], NOTHING)
+    assert changed_files(root, tree) == {}
+    edit(root)
+    assert changed_files(root, tree) is None
+
+
+def test_what_is_cached_by_others_may_change(root: Path) -> None:
+    """Nothing in a tagged folder is looked at but the tag."""
+    tree = walk(root, [""], NOTHING)
+    assert tree.folders["cached"] == ["CACHEDIR.TAG"]
+    (root / "cached/new").mkdir()
+    (root / "cached/blob").unlink()
+    assert changed_files(root, tree) == {}
+
+
+def test_rules_above_what_is_walked_count(root: Path) -> None:
+    """A .gitignore above the recipes counts, and so does that there is none."""
+    (root / "pkg/.gitignore").unlink(missing_ok=True)
+    tree = walk(root, ["pkg/src"], NOTHING)
+    assert tree.rules == {".gitignore": stat_of(root / ".gitignore"), "pkg/.gitignore": None}
+    assert changed_files(root, tree) == {}
+    (root / "pkg/.gitignore").write_text("*.c\n")
+    assert changed_files(root, tree) is None
+    again = walk(root, ["pkg/src"], NOTHING)
+    assert sorted(again.files) == ["pkg/src/.gitignore", "pkg/src/keep.o"]
+    (root / ".gitignore").write_text("")
+    assert changed_files(root, again) is None
+
+
+def test_files_named_one_by_one(root: Path) -> None:
+    """They may change like others; one that is no file any more takes a walk."""
+    tree = walk(root, ["pkg"], NOTHING, ["out/big"])
+    (root / "out/big").write_text("bigger")
+    assert changed_files(root, tree) == {"out/big": stat_of(root / "out/big")}
+    _to_folder(root / "out/big")
+    assert changed_files(root, tree) is None
+    shutil.rmtree(root / "out")
+    assert changed_files(root, tree) is None
+
+
+def test_of_a_tree_that_is_not_known_nothing_is_unchanged(root: Path) -> None:
+    """A state that was lost says nothing."""
+    assert changed_files(root, Tree()) is None
+    assert not unchanged(root, Tree())
+
+
 def test_what_is_ignored_may_change(root: Path) -> None:
     """Ignored files and folders are not looked at."""
     tree = walk(root, [""], NOTHING)
@@ -100,7 +199,7 @@ def test_what_is_ignored_may_change(root: Path) -> None:
 def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is saved is what is loaded, if it is this version's."""
     tree = walk(root, [""], NOTHING)
-    state = states.State(tree, {"a.yaml": "0" * 64}, {"asked": {"answer": "x"}}, {"graph": b"1\n"})
+    state = states.State(tree, {"a.yaml": "0" * 64}, {"answer x": b"{}"}, {"graph": b"1\n"})
     path = tmp_path_factory.mktemp("user") / "state" / "s.json"
     states.save_state(path, "1", state, states.now())
     racy = states.load_state(path, "1")
@@ -116,7 +215,7 @@ def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPa
     assert states.load_state(path, "2") == states.State()
 
 
-HEAD = b"buildgraph state 2\n"
+HEAD = states.MAGIC
 
 
 @pytest.mark.parametrize(
