@@ -93,7 +93,7 @@ def _revision(session: Session, repository: git.Repository, commit: str, scratch
 
 
 def _state(session: Session) -> State:
-    return State(session.rebuilder, session.inputs, partial(digest_at, session))
+    return State(session.rebuilder, session.inputs, session.lock.digest(), partial(digest_at, session))
 
 
 def _everything(options: argparse.Namespace, session: Session, change: Kind, reason: str) -> Answer:

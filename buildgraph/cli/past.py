@@ -18,7 +18,7 @@ from buildgraph.workspace.manifest import Manifest, load_manifest
 from buildgraph.workspace.tree import Tree
 
 
-@dataclass
+@dataclass(repr=False)
 class PastSession(Session):
     """A session on the files of a commit, beside the one on what is there ``now``, whose graph is worked out.
 

@@ -65,7 +65,7 @@ class Settings:
     offline: bool = False
 
 
-@dataclass
+@dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
 class Session:
     """A workspace with its cache, tools, graph and keys."""
 

@@ -27,10 +27,14 @@ MOST_CAUSES = 3
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state: its keys and what they are made of; ``digest`` gives that of a file of the workspace, None for one not there."""
+    """One state: its keys and what they are made of.
+
+    ``lock`` stands for the lock; ``digest`` gives the digest of a file of the workspace, None for one that is not there.
+    """
 
     rebuilder: Rebuilder
     inputs: Inputs
+    lock: str
     digest: Callable[[str], Digest | None]
 
     @property
@@ -110,7 +114,11 @@ class Comparison:
         led = self.led(key)
         if led is None:
             return ()
-        old, new = self.before.rebuilder.beyond(led), self.now.rebuilder.beyond(led)
+        same_pools = self.before.lock == self.now.lock
+        try:
+            old, new = (state.rebuilder.beyond(led, same_pools=same_pools) for state in (self.before, self.now))
+        except BgError as error:
+            return (f"takes what is broken, as building it showed: {headline(error)}",)
         changed = [name for name, one, other in zip(led.nodes, old, new, strict=False) if one != other]
         told = tuple(f"takes packages of {name}, as building it showed, which changed" for name in changed)
         return told or (("other packages meet what building it showed that it needs",) if old != new else ())
