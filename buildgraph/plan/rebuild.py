@@ -217,9 +217,9 @@ class Rebuilder:
         )
 
     def beyond(self, led: DeepRecord, *, same_pools: bool) -> list[str]:
-        """What stands for all that ``led`` tells beyond its deep key: the keys of its nodes, then an answer for each architecture.
+        """What stands for all that ``led`` tells beyond its deep key: the keys of its nodes, then what its names mean.
 
-        It is the same in two states where ``led`` holds alike; ``same_pools`` says that they have the same lock.
+        Where it is the same in two states, ``led`` holds alike in both; ``same_pools`` says that these have the same lock.
         """
         found = [self.deep_key(name) if name in self.graph.nodes else "" for name in led.nodes]
         for architecture, asked in led.found.items():

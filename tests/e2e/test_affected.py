@@ -14,7 +14,11 @@ pytestmark = pytest.mark.e2e
 def committed(workspace: Workspace) -> None:
     """Puts a workspace under git, without what bg keeps there."""
     (workspace.root / ".gitignore").write_text("/cache\n/out\n")
-    for words in (("init", "-q"), ("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-q", "-m", "x")):
+    for words in (
+        ("init", "-q"),
+        ("add", "-A"),
+        ("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-q", "-m", "x"),
+    ):
         subprocess.run(["git", *words], cwd=workspace.root, env=workspace.env(), check=True)
 
 
