@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from tests.e2e.workspace import ROOT, Workspace, example_to_look_at
 
 MANUAL = ROOT / "docs" / "manual.md"
+CHANGED = "recipes/packages/libstock/stock.c"
 BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -29,9 +31,29 @@ def printed(block: str, workspace: Workspace) -> str:
     return "".join(lines)
 
 
+def released_example(folder: Path) -> Workspace:
+    """The example under version control: since the tag v1.0 a source file of libstock has changed."""
+    workspace = example_to_look_at(folder)
+    now = (workspace.root / CHANGED).read_text()
+    workspace.write(CHANGED, f"{now}/* v1.0 */\n")
+    workspace.write(".gitignore", "/cache/\n")
+    _git(workspace, "init", "-q")
+    _git(workspace, "add", "-A")
+    _git(workspace, "commit", "-q", "-m", "v1.0")
+    _git(workspace, "tag", "v1.0")
+    workspace.write(CHANGED, now)
+    _git(workspace, "commit", "-q", "-a", "-m", "later")
+    return workspace
+
+
+def _git(workspace: Workspace, *words: str) -> None:
+    settings = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", *settings, *words], cwd=workspace.root, env=workspace.env(), check=True)
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return example_to_look_at(tmp_path_factory.mktemp("manual"))
+    return released_example(tmp_path_factory.mktemp("manual"))
 
 
 @pytest.mark.parametrize("block", BLOCK.findall(MANUAL.read_text("utf-8")))
@@ -54,6 +76,6 @@ def test_every_function_of_queries_is_in_the_table() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        here = example_to_look_at(Path(folder))
+        here = released_example(Path(folder))
         text = BLOCK.sub(lambda block: printed(block[0], here), MANUAL.read_text("utf-8"))
     MANUAL.write_text(text, "utf-8")

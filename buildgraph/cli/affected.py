@@ -16,7 +16,7 @@ from buildgraph.cli.session import Session
 from buildgraph.errors import GraphError, LockError, ManifestError, RecipeError, TargetError, UsageError
 from buildgraph.execute import git
 from buildgraph.execute.revision import Revision, revision
-from buildgraph.plan.affected import Affected, Comparison, Kind, State
+from buildgraph.plan.affected import Affected, Comparison, Kind, State, headline
 from buildgraph.plan.shards import pack
 from buildgraph.report.graphs import counted
 from buildgraph.report.views import to_json
@@ -66,18 +66,19 @@ def affected(options: argparse.Namespace, session: Session) -> int:
 
 def _compared(options: argparse.Namespace, session: Session, repository: git.Repository, commit: str, scratch: Path) -> Answer:
     """What differs between the workspace at a commit and now; everything, where the former cannot be told."""
-    for name in session.graph.order:
-        session.rebuilder.deep_key(name)  # what is wrong with the files of now is told first
+    now = _nodes([word for word in options.targets if _names_something(word, session)], session)
+    for name in session.graph.closure(now):
+        session.rebuilder.deep_key(name)  # what is wrong with the files as they are is told first
     session.keep_graph()
     past = PastSession(session.settings, session.console, now=session, revision=_revision(session, repository, commit, scratch))
     if not (past.revision / FILE_NAME).is_file():
         return _everything(options, session, "new", f"{options.since} has no {FILE_NAME}")
     try:
-        before, now = _chosen(options.targets, past, session)
+        before = _nodes(_named_in_past(options.targets, past, session), past)
         comparison = Comparison(_state(past), _state(session), session.store.deep, session.user_tree)
         rows = comparison.affected(before, now, reasons=options.why or options.format == "json")
     except (ManifestError, RecipeError, GraphError, LockError) as error:
-        reason = f"{options.since} cannot be read: {error.render().splitlines()[0]}"
+        reason = f"{options.since} cannot be read: {headline(error)}"
         session.console.say(f"{reason}; so everything counts as changed")
         return _everything(options, session, "changed", reason)
     return Answer(rows, comparison.work, len(session.rebuilder_architectures | past.rebuilder_architectures) > 1)
@@ -92,7 +93,7 @@ def _revision(session: Session, repository: git.Repository, commit: str, scratch
 
 
 def _state(session: Session) -> State:
-    return State(session.rebuilder, session.inputs, partial(digest_at, session))
+    return State(session.rebuilder, session.inputs, session.lock.digest(), partial(digest_at, session))
 
 
 def _everything(options: argparse.Namespace, session: Session, change: Kind, reason: str) -> Answer:
@@ -101,13 +102,13 @@ def _everything(options: argparse.Namespace, session: Session, change: Kind, rea
     return Answer(rows, lambda name: session.graph.closure([name]), len(session.rebuilder_architectures) > 1)
 
 
-def _chosen(words: Sequence[str], past: Session, now: Session) -> tuple[list[str], list[str]]:
-    """The nodes that patterns name in each state. Raises TargetError for one that names nothing in either."""
-    known = [[word for word in words if _names_something(word, session)] for session in (past, now)]
+def _named_in_past(words: Sequence[str], past: Session, now: Session) -> list[str]:
+    """The patterns that name something at the commit. Raises TargetError for one that names nothing in either state."""
+    found = [word for word in words if _names_something(word, past)]
     for word in words:
-        if not any(word in words_of_one for words_of_one in known):
-            now.select([word.removeprefix("-")])  # raises
-    return _nodes(known[0], past), _nodes(known[1], now)
+        if word not in found:
+            now.select([word.removeprefix("-")])
+    return found
 
 
 def _names_something(word: str, session: Session) -> bool:

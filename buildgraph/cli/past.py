@@ -18,7 +18,7 @@ from buildgraph.workspace.manifest import Manifest, load_manifest
 from buildgraph.workspace.tree import Tree
 
 
-@dataclass
+@dataclass(repr=False)
 class PastSession(Session):
     """A session on the files of a commit, beside the one on what is there ``now``, whose graph is worked out.
 
@@ -36,17 +36,15 @@ class PastSession(Session):
 
     @cached_property
     def state(self) -> states.State:
-        """The files of the commit, and what is known since they are nearly those of now."""
-        now = self.now.state
+        """The files of the commit, and what is known if they are nearly those of now."""
+        now, same = self.now.state, self.revision.same()
         tree = workspaces.walk(self.manifest, self.revision.scan)
-        known = {path: now.digests[path] for path in self.revision.same() & now.digests.keys()}
+        known = {path: now.digests[path] for path in same & now.digests.keys()}
         state = states.State(tree, known, {}, {name: part for name, part in now.parts.items() if name in PARTS})
         if _names(tree) == _names(now.tree) and self._same_around():
-            self._changed = [
-                path
-                for path, found in tree.files.items()
-                if found[0] != now.tree.files[path][0] or self._digest_in(path, state) != self.now.digest(path)
-            ]
+            modes = {path for path, found in tree.files.items() if found[0] != now.tree.files[path][0]}
+            differing = (path for path in tree.files.keys() - same if self._is_another(path, now, state))
+            self._changed = sorted(modes.union(differing))
         return state
 
     def _same_around(self) -> bool:
@@ -62,6 +60,11 @@ class PastSession(Session):
         if found.premises() == self.now.readings.premises():
             found.lines.update(self.now.readings.lines)
         return found
+
+    @cached_property
+    def cache_folder(self) -> Path:
+        """That of now."""
+        return self.now.cache_folder
 
     @cached_property
     def store(self) -> RecordStore:

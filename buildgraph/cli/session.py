@@ -65,7 +65,7 @@ class Settings:
     offline: bool = False
 
 
-@dataclass
+@dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
 class Session:
     """A workspace with its cache, tools, graph and keys."""
 
@@ -77,6 +77,7 @@ class Session:
     _unwinding: bool = False
     _changed: list[str] | None = None
     _open: list[str] | None = None
+    _graph_is_kept: bool = False
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
     planned: bool = False
@@ -269,7 +270,7 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """What counts for every node; offline, without the tools, which ones are meant stands for their versions."""
+        """What counts for every node; offline, which tools are meant stands for the versions of those that are not at hand."""
         try:
             melange, apko = self.tools.melange_version, self.tools.apko_version
         except ToolError:
@@ -521,6 +522,9 @@ class Session:
 
     def keep_graph(self) -> None:
         """Keeps the graph and its keys, so that they are those of the files in the state, or drops them."""
+        if self._graph_is_kept:
+            return
+        self._graph_is_kept = True
         kept = self.__dict__.get("kept")
         opened = self._open is not None and kept is not None and sorted(self._open) != sorted(kept.basis["open"])
         if "rebuilder" in self.__dict__ and (kept is None or kept.dirty or opened or self.rebuilder.worked_out()):

@@ -56,7 +56,7 @@ class Repository:
         fine: Collection[int] = (0,),
         separator: str = "\0",
     ) -> str:
-        """What git prints: ``given`` are lines of input, ``index`` is a temporary one to work on, ``fine`` its exit codes."""
+        """What git prints, working on ``index`` instead of its own; ``given`` are the lines of its input, ``fine`` exit codes."""
         place = index.files if index else self.top or self.folder
         env = {**self.environment, "GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(place)}
         settings = _ALWAYS
@@ -111,14 +111,15 @@ class Repository:
 
     def changed(self, commit: str, below: str) -> set[str]:
         """The files at or below a folder that differ between a commit and the work tree, without those git was not told of."""
-        options = ("--name-only", "-z", "--no-renames", "--no-relative", "--no-ext-diff", "--ignore-submodules=all")
+        options = ("--name-only", "-z", "--no-color", "--no-renames", "--no-relative", "--no-ext-diff", "--ignore-submodules=all")
         where = ["--", f":(literal){below}"] if below else ["--"]
         return set(_split(self.ask("diff", *options, commit, *where)))
 
     def ignored(self, paths: Iterable[str]) -> set[str]:
         """Those of some paths without an entry in the index that git ignores, by all of its rules."""
-        asked = [path for path in paths if path not in self.index]
-        return set(_split(self.ask("check-ignore", "-z", "--stdin", given=asked, fine=(0, 1)))) if asked else set()
+        asked = [f"./{path}" for path in paths if path not in self.index]  # so that none is taken for a pattern
+        found = _split(self.ask("check-ignore", "-z", "--stdin", given=asked, fine=(0, 1))) if asked else []
+        return {path.removeprefix("./") for path in found}
 
     def attributes(self, paths: Iterable[str], index: Index | None = None) -> dict[str, dict[str, str]]:
         """The attributes (of .gitattributes and the like) of paths that have any, in the work tree or in an index."""

@@ -162,12 +162,12 @@ class Repositories:
         return digest
 
     def _download(self, address: str, target: Path) -> None:
-        from urllib.error import URLError
-        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
-
         if self.offline:
             message = f"{address} is not at hand, and may not be fetched now"
             raise RepositoryError(message)
+        from urllib.error import URLError
+        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
+
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             request = Request(address)  # noqa: S310 - only http and https get here

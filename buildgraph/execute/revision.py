@@ -107,10 +107,12 @@ class Revision:
 
     def _make_folder(self, folder: str) -> None:
         """Makes a folder real, as far as the names in it."""
+        (self._files / folder).mkdir(parents=True, exist_ok=True)
         for name, kind in self._folders[folder].items():
             place = self._files / folder / name
-            (place if kind == "folder" else place.parent).mkdir(parents=True, exist_ok=True)
-            if not os.path.lexists(place):
+            if kind == "folder":
+                place.mkdir(exist_ok=True)
+            elif not os.path.lexists(place):
                 place.symlink_to(self.top / folder / name)
 
     @property
@@ -127,9 +129,13 @@ class Revision:
         self._place(part, below)
 
     def _place(self, part: _Part, below: str) -> None:
-        """Makes what is at or below a path of a part be there."""
+        """Makes what is at or below a path of a part be there, with the submodules that it is in or that are in it."""
         wanted = {path: entry for path, entry in part.entries.items() if _is_below(path, below)}
-        modules = [path for path, entry in wanted.items() if entry.mode == SUBMODULE]
+        modules = [
+            path
+            for path, entry in part.entries.items()
+            if entry.mode == SUBMODULE and (_is_below(path, below) or _is_below(below, path))
+        ]
         same = _same(part, below, wanted)
         differing = [path for path, entry in wanted.items() if path not in same and entry.mode != SUBMODULE]
         part.staged.check_out(differing)
@@ -139,7 +145,8 @@ class Revision:
             self._placed.add(whole)
             self._note(whole, "link" if wanted[path].mode == LINK and self._settle_link(whole) else "file")
         for path in modules:
-            self._add_submodule(part, path)
+            if _join(part.folder, path) not in self._folders:
+                self._add_submodule(part, path)
 
     def _note(self, path: str, kind: _Kind) -> None:
         """Lists a path in its folder, and that in its own."""
@@ -192,26 +199,25 @@ class Revision:
     def add_unseen(self, files: Iterable[str], folders: Iterable[str]) -> None:
         """Of files and folders that are there now, adds the files that git ignores and the folders that it has nothing of."""
         inputs = {_join(self.below, path) for path in files}
-        ignored = {path for part in self._parts for path in self._ignored(part, inputs)}
+        checked_out = [(part, part.repository.top) for part in self._parts if part.repository.top]
+        ignored = {path for part, top in checked_out for path in self._ignored(part, top, inputs)}
         for path in ignored - self._placed:
             self._same.add(path)
             self._placed.add(path)
             self._note(path, "link" if (self.top / path).is_symlink() else "file")
-        tracked = (_join(part.folder, path) for part in self._parts for path in part.repository.index)
+        tracked = (_join(part.folder, path) for part, _ in checked_out for path in part.repository.index)
         seen = {folder for path in (inputs - ignored).union(tracked) for folder in _folders_of(path)}
         for folder in {_join(self.below, path) for path in folders} - seen - self._folders.keys():
             self._add_folder(folder)
 
-    def _ignored(self, part: _Part, files: Iterable[str]) -> Iterator[str]:
-        """Those of some files that a part's repository ignores."""
+    def _ignored(self, part: _Part, top: Path, files: Iterable[str]) -> Iterator[str]:
+        """Those of some files that a part's repository, checked out in ``top``, ignores."""
         repository, prefix = part.repository, f"{part.folder}/" if part.folder else ""
-        if repository.top is None:
-            return
         modules = {path for path, entry in repository.index.items() if entry.mode == SUBMODULE}
         own = (path.removeprefix(prefix) for path in files if path.startswith(prefix))
         asked = [path for path in own if path not in repository.index and modules.isdisjoint(_folders_of(path))]
         # git refuses to say anything of what is behind a symbolic link.
-        places = {folder: repository.top / folder for folder in map(posixpath.dirname, asked)}
+        places = {folder: top / folder for folder in map(posixpath.dirname, asked)}
         real = {folder for folder, place in places.items() if os.path.realpath(place) == str(place)}
         plain = [path for path in asked if posixpath.dirname(path) in real]
         yield from (prefix + path for path in repository.ignored(plain))

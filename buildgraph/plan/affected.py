@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from buildgraph.errors import BgError
 from buildgraph.graph.model import Node
 from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import Change, Entry, difference
@@ -26,10 +27,14 @@ MOST_CAUSES = 3
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state: its keys and what they are made of; ``digest`` gives that of a file of the workspace, None for one not there."""
+    """One state: its keys and what they are made of.
+
+    ``lock`` stands for the lock; ``digest`` gives the digest of a file of the workspace, None for one that is not there.
+    """
 
     rebuilder: Rebuilder
     inputs: Inputs
+    lock: str
     digest: Callable[[str], Digest | None]
 
     @property
@@ -90,7 +95,13 @@ class Comparison:
             if name not in closure or name not in self.before.nodes:
                 continue
             key = self.now.rebuilder.deep_key(name)
-            if self.before.rebuilder.deep_key(name) != key:
+            try:
+                before = self.before.rebuilder.deep_key(name)
+            except BgError as error:
+                self._differing[name] = (f"was broken: {headline(error)}",)
+                self._own[name] = []
+                continue
+            if before != key:
                 self._differing[name] = ()
                 continue
             why = self._differs_beyond(key)
@@ -103,7 +114,11 @@ class Comparison:
         led = self.led(key)
         if led is None:
             return ()
-        old, new = self.before.rebuilder.beyond(led), self.now.rebuilder.beyond(led)
+        same_pools = self.before.lock == self.now.lock
+        try:
+            old, new = (state.rebuilder.beyond(led, same_pools=same_pools) for state in (self.before, self.now))
+        except BgError as error:
+            return (f"takes what is broken, as building it showed: {headline(error)}",)
         changed = [name for name, one, other in zip(led.nodes, old, new, strict=False) if one != other]
         told = tuple(f"takes packages of {name}, as building it showed, which changed" for name in changed)
         return told or (("other packages meet what building it showed that it needs",) if old != new else ())
@@ -168,6 +183,11 @@ class Comparison:
 
 
 _NO_ENTRY = Entry("", "", "")
+
+
+def headline(error: BgError) -> str:
+    """What an error says, with its place, without excerpt and hint."""
+    return error.render().splitlines()[0]
 
 
 def _dependency(change: Change) -> str | None:

@@ -216,13 +216,20 @@ class Rebuilder:
             for architecture, found in led.found.items()
         )
 
-    def beyond(self, led: DeepRecord) -> list[str]:
-        """What stands now for all that ``led`` tells beyond its deep key: in two states the same where it leads to the same."""
-        keys = [self.deep_key(name) if name in self.graph.nodes else "" for name in led.nodes]
-        return keys + [
-            self._answer(architecture, found.requirements, found.names) if architecture in self.pools else ""
-            for architecture, found in led.found.items()
-        ]
+    def beyond(self, led: DeepRecord, *, same_pools: bool) -> list[str]:
+        """What stands for all that ``led`` tells beyond its deep key: the keys of its nodes, then what its names mean.
+
+        Where it is the same in two states, ``led`` holds alike in both; ``same_pools`` says that these have the same lock.
+        """
+        found = [self.deep_key(name) if name in self.graph.nodes else "" for name in led.nodes]
+        for architecture, asked in led.found.items():
+            if architecture not in self.pools:
+                found.append("")
+            elif same_pools:
+                found += self._offers(architecture, asked.names)
+            else:
+                found.append(self._answer(architecture, asked.requirements, asked.names))
+        return found
 
     def _answer(self, architecture: str, requirements: Iterable[str], names: Iterable[str]) -> Digest:
         """What the pool and the local packages have for some discovered requirements and names, more rather than less.
@@ -230,12 +237,14 @@ class Rebuilder:
         Nothing is shadowed here, and each install_if counts as if its conditions held: whatever a box reached through these
         requirements is among it, so that this digest cannot stay the same where the box would not.
         """
-        pool, local = self.pools[architecture], self.local[architecture]
+        pool = self.pools[architecture]
         reached = reach(pool, [*requirements, *pool.conditional()])
         lines = [f"{entry.filename} {entry.checksum}" for entry in reached.sorted()]
         lines += [f"missing {text}" for text in sorted(reached.missing)]
-        lines += [line for name in sorted(names) for line in local.offers(name)]
-        return digest_text("\n".join(lines))
+        return digest_text("\n".join([*lines, *self._offers(architecture, names)]))
+
+    def _offers(self, architecture: str, names: Iterable[str]) -> list[str]:
+        return [line for name in sorted(names) for line in self.local[architecture].offers(name)]
 
     def action(self, name: str) -> Action | Suspended | Unlocked:
         """The action of a node whose dependencies are known (in ``known``)."""

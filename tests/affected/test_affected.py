@@ -244,6 +244,20 @@ def test_a_commit_that_is_broken_affects_everything(checkout: Checkout, path: st
     assert said.endswith("; so everything counts as changed\n")
 
 
+def test_a_target_that_was_broken(checkout: Checkout) -> None:
+    """Is affected, with what depends on it; the others are compared."""
+    settings = "targets: {//:lib: {sources: [lib, more]}}\n"
+    checkout.commit({"buildgraph.yaml": MANIFEST + settings})
+    checkout.write({"more/more.c": ""})
+    rows = checkout.rows("--since", "HEAD")
+    assert set(rows) == WITH_LIB
+    assert rows["//:lib"]["reasons"] == ["was broken: buildgraph.yaml:3: the source `more` is not there"]
+    checkout.commit()
+    checkout.git("rm", "-q", "-r", "more")
+    assert checkout.affected("--since", "HEAD", "//:tool") == set()
+    assert checkout.bg("affected", "--since", "HEAD", code=4)[1].startswith("buildgraph.yaml:3: the source `more` is not there")
+
+
 def test_a_commit_without_a_manifest(checkout: Checkout) -> None:
     """Was no workspace: all is new."""
     checkout.git("rm", "-q", "--cached", "buildgraph.yaml")

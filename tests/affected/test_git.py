@@ -300,6 +300,11 @@ def test_names_of_all_kinds(checkout: Checkout) -> None:
     assert rows["//:lib"]["reasons"] == [f"lib/{name} changed" for name in shown]
     checkout.commit({".gitattributes": "* text\n"})
     assert checkout.affected() == set()
+    (checkout.top / ".git/info/exclude").write_text("*.txt\n")
+    checkout.write({f"lib/{name}.txt": "" for name in names})
+    checkout.write({":(top)z.txt": melange("extra"), "nested/x.txt": ""})
+    checkout.git("init", "-q", "nested")
+    assert checkout.affected() == set()
 
 
 def clone(checkout: Checkout, name: str, *options: str) -> Checkout:
@@ -444,6 +449,18 @@ def test_a_submodule_in_a_submodule(checkout: Checkout) -> None:
     assert checkout.affected() == set()
     checkout.write({"tool/deep/tool.c": "2\n"})
     assert checkout.rows("--since", "HEAD")["//:tool"]["reasons"] == ["tool/deep/tool.c changed"]
+
+
+def test_links_into_a_submodule(empty: Checkout) -> None:
+    """Out of the workspace, to what another repository has."""
+    empty.inner = "ws"
+    empty.write(example())
+    (empty.root / "extra.yaml").symlink_to("../vendored/extra.txt")
+    origin = with_submodule(empty, "vendored", {"extra.txt": melange("extra")})
+    assert empty.affected() == set()
+    origin.commit({"extra.txt": melange("extra", needs="busybox")})
+    empty.git("submodule", "--quiet", "update", "--remote")
+    assert empty.affected() == {"//:extra"}
 
 
 def test_a_workspace_in_a_submodule(checkout: Checkout) -> None:

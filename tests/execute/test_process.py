@@ -22,6 +22,14 @@ def test_a_program_gets_exactly_the_environment_given(tmp_path: Path) -> None:
     assert (done.returncode, sorted(done.stdout.split())) == (0, ["ONE=1", "PATH=/usr/bin:/bin"])
 
 
+def test_a_program_reads_what_it_is_given() -> None:
+    """All of it, whatever it is, whether the program wants it or not; nothing where nothing is given."""
+    data = b"\0\xff\n" * 100_000
+    assert process.run(["cat"], env=ENV, given=data).output == data
+    assert process.run(["true"], env=ENV, given=data).returncode == 0
+    assert process.run(["cat"], env=ENV).output == b""
+
+
 def test_what_cannot_run_is_a_tool_error(tmp_path: Path) -> None:
     """A missing program, one that may not be executed, one that takes too long."""
     with pytest.raises(ToolError, match="No such file"):
