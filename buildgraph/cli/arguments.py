@@ -51,6 +51,7 @@ COMMANDS = {
     "path": "show how one target comes to need another",
     "query": "ask the graph in the language that Bazel's users know",
     "graph": "show what needs what, or draw it",
+    "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
@@ -59,7 +60,7 @@ COMMANDS = {
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "explain", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -247,6 +248,21 @@ def _graph(parser: argparse.ArgumentParser) -> None:
     _following(parser)
 
 
+def _affected(parser: argparse.ArgumentParser) -> None:
+    _targets(parser, "//...")
+    parser.add_argument("--since", required=True, metavar="REF", help="a branch, a tag, or a commit such as HEAD^")
+    parser.add_argument("--merge-base", action="store_true", help="compare with where HEAD parted from REF, not with REF itself")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--format", choices=("text", "json", "matrix"), default="text", help="how to write it")
+    form.add_argument("--why", action="store_true", help="say of each what changed; show targets that are gone too")
+    form.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON for machines")
+    parser.add_argument(
+        "--shards", type=_positive, default=0, metavar="N", help="with --format matrix: pack targets into N groups"
+    )
+    parser.add_argument("--exit-code", action="store_true", help="exit with 1 if anything is affected")
+    parser.set_defaults(offline=True)
+
+
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="a label")
     _planning(parser)
@@ -299,6 +315,7 @@ _OPTIONS = {
     "path": _path,
     "query": _query,
     "graph": _graph,
+    "affected": _affected,
     "explain": _explain,
     "lock": _lock,
     "run": _run,

@@ -55,6 +55,10 @@ def _command(name: str) -> Command:
         from buildgraph.cli import building
 
         return building.build if name == "build" else building.run_image
+    if name == "affected":
+        from buildgraph.cli.affected import affected
+
+        return affected
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
@@ -82,12 +86,14 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         cache=Path(cache).absolute() if cache else None,
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
+        offline=getattr(options, "offline", False),
     )
 
 
 def show(lines: list[str]) -> None:
-    """Prints lines of a command's result."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    """Prints lines of a command's result; what is not UTF-8 in a file's name is shown as a replacement character."""
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def plan(options: argparse.Namespace, session: Session) -> int:

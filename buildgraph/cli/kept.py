@@ -7,12 +7,12 @@ graph as it was, and what lies outside the workspace (keys, lock, tools) is the 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from buildgraph.cli import quick
-from buildgraph.errors import BgError
+from buildgraph.errors import BgError, ManifestError
 from buildgraph.plan import snapshot
 from buildgraph.plan.planner import Decision, Plan
 from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from buildgraph.plan.rebuild import Rebuilder
 
 GRAPH, OFFERS, BASIS, PLANNED = "graph", "offers", "basis", "planned"
+PARTS = (GRAPH, OFFERS, BASIS)  # of the state, that a graph can be taken over from
 
 
 @dataclass(slots=True)
@@ -138,12 +139,20 @@ def keep(session: Session, open_nodes: Sequence[str], lacking: Sequence[str]) ->
         **session.basis(),
     }
     parts = session.state.parts
-    keys, sources = session.rebuilder.known_keys(), session.inputs.source_files
+    keys = session.rebuilder.known_keys()
     if session.kept is None:
-        parts |= snapshot.take(session.workspace, session.nodes, session.graph, keys, sources)
+        parts |= snapshot.take(session.workspace, session.nodes, session.graph, keys, lambda name: _sources(session, name))
     else:
         parts[GRAPH] = snapshot.update(session.kept.restored, keys, session.kept.dirty)
     parts[BASIS] = json.dumps(basis).encode()
+
+
+def _sources(session: Session, name: str) -> Iterable[str]:
+    """A node's source files; none where the manifest names some that are not there, which ``around`` has."""
+    try:
+        return session.inputs.source_files(name)
+    except ManifestError:
+        return ()
 
 
 def keep_without_keys(session: Session, kept: Kept) -> None:
@@ -155,8 +164,8 @@ def keep_without_keys(session: Session, kept: Kept) -> None:
 
 
 def forget(session: Session) -> None:
-    """Drops the graph: it is not known to be that of now."""
-    for name in (GRAPH, OFFERS, BASIS):
+    """Drops the graph and what was planned on it: they are not known to be those of now."""
+    for name in (GRAPH, OFFERS, BASIS, PLANNED):
         session.state.parts.pop(name, None)
 
 

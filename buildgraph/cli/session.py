@@ -21,7 +21,7 @@ from buildgraph.cache.records import Records
 from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
-from buildgraph.errors import GraphError, LockError, RecipeError, ToolError
+from buildgraph.errors import BgError, GraphError, LockError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.repositories import Repositories, is_remote
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
@@ -137,11 +137,11 @@ class Session:
         return not same or state.tree.files[path][0] != before.tree.files[path][0]
 
     def signature(self) -> str:
-        """What every reading depends on besides files."""
-        return self._signature(self.readings.wanted)
+        """What the graph depends on besides files."""
+        return digest_text(f"{quick.program()} {self.readings.wanted} {self.builtins.version} {self.manifest}")
 
-    def _signature(self, wanted: tuple[str, ...]) -> str:
-        return digest_text(f"{quick.program()} {wanted} {self.builtins.version} {self.manifest}")
+    def _premises(self, readings: Readings) -> bytes:
+        return digest_text(f"{quick.program()} {readings.premises()}").encode()
 
     def basis(self) -> dict[str, str]:
         """What deep keys depend on besides the workspace's files: the lock as it was read, the tools, where keys are kept."""
@@ -175,7 +175,7 @@ class Session:
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
         found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
-        if signature == self._signature(wanted).encode():
+        if signature == self._premises(found):
             found.lines.update(parse_lines(lines))
         return found
 
@@ -244,7 +244,8 @@ class Session:
     @cached_property
     def repositories(self) -> Repositories:
         """Where external packages come from."""
-        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say)
+        offline = self.settings.offline
+        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
 
     @cached_property
     def tools(self) -> Toolbox:
@@ -264,8 +265,18 @@ class Session:
     @cached_property
     def inputs(self) -> Inputs:
         """The own inputs of nodes."""
-        environment = Environment(self.tools.melange_version, self.tools.apko_version, box.FORMAT, self.settings.sealed)
-        return Inputs(self.workspace, self.nodes.described, self.digest, self.key, environment)
+        return Inputs(self.workspace, self.nodes.described, self.digest, self.key, self.environment)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What counts for every node; offline, without the tools, which ones are meant stands for their versions."""
+        try:
+            melange, apko = self.tools.melange_version, self.tools.apko_version
+        except ToolError:
+            if not self.settings.offline:
+                raise
+            melange = apko = self.manifest.tools
+        return Environment(melange, apko, box.FORMAT, self.settings.sealed)
 
     @cached_property
     def rebuilder(self) -> Rebuilder:
@@ -280,7 +291,7 @@ class Session:
     @cached_property
     def explainer(self) -> Explainer:
         """Reasons."""
-        return Explainer(self.store, self.inputs.texts, self._user_tree)
+        return Explainer(self.store, self.inputs.texts, self.user_tree)
 
     @property
     def lock(self) -> Lock:
@@ -311,7 +322,7 @@ class Session:
         if known is None:
             self._hashed.add(path)
             try:
-                known = digest_file(self.settings.root / path)
+                known = digest_file(self.manifest.root / path)
             except OSError as error:
                 message = f"cannot read {path}: {error.strerror}"
                 raise RecipeError(message) from error
@@ -326,10 +337,16 @@ class Session:
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
-        """The public key that a keyring line names."""
-        return self.repositories.key_file(line).read_bytes()
+        """The public key that a keyring line names; offline, the line stands for one that cannot be had."""
+        try:
+            return self.repositories.key_file(line).read_bytes()
+        except RepositoryError:
+            if not self.settings.offline:
+                raise
+            return line.encode()
 
-    def _user_tree(self, name: str) -> tuple[str, YamlMapping]:
+    def user_tree(self, name: str) -> tuple[str, YamlMapping]:
+        """The recipe of a node as the user has it: its path and its YAML tree."""
         recipe = self.nodes.described[name].target.recipe
         return recipe.path, recipe.tree
 
@@ -480,8 +497,11 @@ class Session:
         self._forget_what_moved()
         if "readings" in self.__dict__ and self.readings.fresh:
             lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
-            self.state.parts["readings"] = self.signature().encode() + b"\n" + lines
-        self._keep_graph()
+            self.state.parts["readings"] = self._premises(self.readings) + b"\n" + lines
+        try:
+            self.keep_graph()
+        except BgError:  # whatever it is, it was told or is of no concern to this command
+            keeping.forget(self)
         states.save_state(self.state_file, __version__, self.state, self.walked_at)
 
     def _forget_what_moved(self) -> None:
@@ -499,7 +519,7 @@ class Session:
         if "readings" in self.__dict__:
             self.readings.forget(moved)
 
-    def _keep_graph(self) -> None:
+    def keep_graph(self) -> None:
         """Keeps the graph and its keys, so that they are those of the files in the state, or drops them."""
         kept = self.__dict__.get("kept")
         opened = self._open is not None and kept is not None and sorted(self._open) != sorted(kept.basis["open"])
@@ -514,7 +534,7 @@ class Session:
             keeping.forget(self)
         else:
             return
-        if not self.planned:
+        if not self.planned:  # what is there was planned on another graph or with other keys
             self.state.parts.pop(keeping.PLANNED, None)
 
 

@@ -34,27 +34,40 @@ class Completed:
     """How a program ended: its exit code (negative: the signal that ended it), what it said, how long it took."""
 
     returncode: int
-    stdout: str
+    output: bytes
     stderr: str
     seconds: float
 
+    @property
+    def stdout(self) -> str:
+        """Its output as text."""
+        return self.output.decode("utf-8", "replace")
 
-def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, timeout: float | None = None) -> Completed:
-    """Runs a program to its end and keeps what it says.
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    given: bytes | None = None,
+) -> Completed:
+    """Runs a program to its end and keeps what it says; ``given`` is what it reads from its standard input.
 
     Raises ToolError where it cannot be started or takes longer than ``timeout`` seconds, Interrupted where ``kill_all``
     stopped it.
     """
     started = time.monotonic()
-    with _started(argv, env, cwd, subprocess.PIPE, subprocess.PIPE) as child:
+    source = subprocess.DEVNULL if given is None else subprocess.PIPE
+    with _started(argv, env, cwd, subprocess.PIPE, subprocess.PIPE, stdin=source) as child:
         try:
-            out, err = child.communicate(timeout=timeout)
+            out, err = child.communicate(given, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             message = f"{argv[0]} did not end within {timeout:g} s"
             raise ToolError(message) from error
     if _stopping.is_set():
         raise _interrupted()
-    return Completed(child.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), time.monotonic() - started)
+    return Completed(child.returncode, out, err.decode("utf-8", "replace"), time.monotonic() - started)
 
 
 def run_logged(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, umask: int = 0o022) -> int:
@@ -108,13 +121,19 @@ def kill_all() -> None:
 
 @contextmanager
 def _started(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdout: int, stderr: int, umask: int = -1
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    stdout: int,
+    stderr: int,
+    umask: int = -1,
+    stdin: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a group of its own, which has ended when the block has."""
     child: subprocess.Popen[bytes] | None = None
     try:
         with _signals_held_back():
-            child = _start(argv, env, cwd, stdout, stderr, umask)
+            child = _start(argv, env, cwd, stdin, stdout, stderr, umask)
         yield child
     except BaseException:
         if child is not None:
@@ -149,7 +168,7 @@ def _signals_held_back() -> Iterator[None]:
 
 
 def _start(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdout: int, stderr: int, umask: int
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdin: int, stdout: int, stderr: int, umask: int
 ) -> subprocess.Popen[bytes]:
     with _guard:
         if _stopping.is_set():
@@ -159,7 +178,7 @@ def _start(
                 list(argv),
                 env=dict(env),
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,

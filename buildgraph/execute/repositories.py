@@ -49,6 +49,7 @@ class Repositories:
     records: Records
     folder: Path
     progress: Callable[[str], None]
+    offline: bool = False
     key_files: dict[Path, list[int]] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -164,6 +165,9 @@ class Repositories:
         from urllib.error import URLError
         from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
 
+        if self.offline:
+            message = f"{address} is not at hand, and may not be fetched now"
+            raise RepositoryError(message)
         partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             request = Request(address)  # noqa: S310 - only http and https get here

@@ -5,7 +5,7 @@ Texts that a document names by digest (recipes, pipelines) are compared value by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from buildgraph.errors import RecipeError
@@ -23,6 +23,8 @@ EXECUTABLE = " executable"
 # The texts that go into a node's box now, by digest, and the tree of its recipe with the lines that the user sees.
 Texts = Callable[[str], Mapping[str, str]]
 UserTree = Callable[[str], tuple[str, YamlMapping]]
+# The text that a node's key document names by its digest; None where it is not known any more.
+Text = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Explainer:
         changes = self.changes(name, deep, action)
         if changes is None:
             return (NEVER_BUILT,)
-        told = tuple(dict.fromkeys(line for change in changes for line in self._tell(name, change)))
-        return told or (GONE,)
+        teller = Teller(lambda _, old: self.store.text(old), lambda name, new: self.texts(name).get(new), self.user_tree)
+        return teller.tell(name, changes) or (GONE,)
 
     def changes(self, name: str, deep: KeyDocument, action: KeyDocument | None) -> list[Change] | None:
         """The entries that differ from last time; None where there was no last time."""
@@ -54,6 +56,19 @@ class Explainer:
         before = self.store.document(last.deep_document)
         return None if before is None else difference(before, deep)
 
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Tells what differs between two key documents of a node, whose texts ``old`` and ``new`` give."""
+
+    old: Text
+    new: Text
+    user_tree: UserTree
+
+    def tell(self, name: str, changes: Iterable[Change]) -> tuple[str, ...]:
+        """Changes in words, each line once."""
+        return tuple(dict.fromkeys(line for change in changes for line in self._tell(name, change)))
+
     def _tell(self, name: str, change: Change) -> Iterator[str]:
         match change.section:
             case "recipe" | "pipeline":
@@ -61,11 +76,7 @@ class Explainer:
             case "source":
                 yield _tell_source(change)
             case "local":
-                yield (
-                    f"depends on {_maker(change)}, which changed"
-                    if change.old and change.new
-                    else _came_or_went("package", change)
-                )
+                yield _tell_local(change)
             case "package":
                 yield _tell_package(change)
             case "external":
@@ -82,7 +93,7 @@ class Explainer:
         if change.old is None or change.new is None:
             yield _came_or_went(change.section, change)
             return
-        old, new = self.store.text(change.old.value), self.texts(name).get(change.new.value)
+        old, new = self.old(name, change.old.value), self.new(name, change.new.value)
         paths = _differing(old, new)
         if not paths:
             yield f"{where} changed"
@@ -105,6 +116,18 @@ def _tell_source(change: Change) -> str:
         return f"{name} was removed"
     same_content = change.old.value.removesuffix(EXECUTABLE) == change.new.value.removesuffix(EXECUTABLE)
     return f"the mode of {name} changed" if same_content else f"{name} changed"
+
+
+def _tell_local(change: Change) -> str:
+    if change.old is None or change.new is None:
+        return _came_or_went("package", change)
+    name, maker = change.name.rpartition("/")[2], maker_of(change.new)
+    return f"depends on {name}, which changed" if maker == maker_of(change.old) else f"the package {name} is now made by {maker}"
+
+
+def maker_of(entry: Entry) -> str:
+    """The node that makes a local package, of that package's entry."""
+    return entry.value[entry.value.index("//") :]
 
 
 def _tell_package(change: Change) -> str:
@@ -130,10 +153,6 @@ def _tell_external(change: Change) -> str:
 
 def _came_or_went(what: str, change: Change) -> str:
     return f"the {what} {change.name} is {'new' if change.old is None else 'gone'}"
-
-
-def _maker(change: Change) -> str:
-    return change.name.rpartition("/")[2]
 
 
 def _value(entry: Entry | None) -> str:

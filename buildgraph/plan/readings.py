@@ -55,6 +55,12 @@ class Readings:
     fresh: set[str] = field(default_factory=set)
     _checked: dict[str, list[Any] | None] = field(default_factory=dict)
 
+    def premises(self) -> str:
+        """What readings rest on besides files: where it is the same, the lines of one workspace serve another."""
+        manifest = self.bare.manifest
+        told = {label: (given.options, given.vars_file, given.env_files) for label, given in manifest.targets.items()}
+        return repr((self.wanted, self.builtins.version, manifest.recipes, manifest.pipelines, told))
+
     def prepare(self, paths: Sequence[str]) -> None:
         """Reads all of these files that have no reading, if there are many on several processors."""
         missing = [path for path in paths if self._known(path) is None]
@@ -242,8 +248,7 @@ def _head_from_json(workspace: Workspace, path: str, data: list[Any] | None) -> 
     kind, name, place, contents, include, others = data
     head = YamlMapping()
     if kind == "melange":
-        head.items["package"] = YamlMapping({"name": Scalar(*name)} if name else {}, {}, *place)
-        head.keys["package"] = (place[0], place[1])
+        head.put("package", YamlMapping({"name": Scalar(*name)} if name else {}, *place), (place[0], place[1]))
     if contents is not None:
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents})
     head.items.update({key: Scalar("") for key in others})

@@ -216,6 +216,14 @@ class Rebuilder:
             for architecture, found in led.found.items()
         )
 
+    def beyond(self, led: DeepRecord) -> list[str]:
+        """What stands now for all that ``led`` tells beyond its deep key: in two states the same where it leads to the same."""
+        keys = [self.deep_key(name) if name in self.graph.nodes else "" for name in led.nodes]
+        return keys + [
+            self._answer(architecture, found.requirements, found.names) if architecture in self.pools else ""
+            for architecture, found in led.found.items()
+        ]
+
     def _answer(self, architecture: str, requirements: Iterable[str], names: Iterable[str]) -> Digest:
         """What the pool and the local packages have for some discovered requirements and names, more rather than less.
 

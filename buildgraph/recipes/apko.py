@@ -115,7 +115,7 @@ def _chain(source: Source, load_include: LoadInclude) -> tuple[list[Source], lis
 def _merge(included: Mapping, own: Mapping) -> Mapping:
     """apko's MergeInto: lists are concatenated, included ones first; for all else the including file wins."""
     # MergeInto leaves `vcs-url` of an included file behind.
-    out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, {}, own.line, own.column)
+    out = Mapping({key: value for key, value in included.items.items() if key != "vcs-url"}, own.line, own.column)
     for key, value in own.items.items():
         known = out.items.get(key)
         if _is_zero(value, outer=key == "entrypoint") or (key == "archs" and not texts_of(value)):
@@ -137,7 +137,7 @@ def _is_zero(node: Node, *, outer: bool) -> bool:
 
 
 def _merge_inner(key: str, included: Mapping, own: Mapping) -> Mapping:
-    out = Mapping(dict(included.items), {}, own.line, own.column)
+    out = Mapping(dict(included.items), own.line, own.column)
     for name, value in own.items.items():
         known = out.items.get(name)
         if key in {"contents", "accounts"} and isinstance(value, Sequence) and isinstance(known, Sequence):
@@ -235,4 +235,4 @@ def _refusal(what: str, node: Node, source: Source, hint: str = "") -> RecipeErr
 
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
     items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
-    return Mapping(items, node.keys, node.line, node.column)
+    return Mapping(items, node.line, node.column)

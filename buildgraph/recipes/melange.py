@@ -11,6 +11,7 @@ from buildgraph.errors import Place, RecipeError, did_you_mean
 from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
+from buildgraph.recipes.goregexp import ExpressionError, replace_all
 from buildgraph.recipes.pipelines import Step, child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
 from buildgraph.recipes.substitute import (
     Replace,
@@ -19,7 +20,6 @@ from buildgraph.recipes.substitute import (
     evaluate,
     literal_replacer,
     substitute,
-    transform,
 )
 from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
@@ -228,9 +228,9 @@ class _Reader:
             given = {key: text_of(node.items.get(key)) for key in ("from", "match", "replace", "to")}
             start = self._substituted(node, "from", given["from"], variables)
             try:
-                variables[f"vars.{given['to']}"] = transform(start, given["match"], given["replace"])
-            except SubstitutionError as error:
-                raise RecipeError(error.what, where=value_place(node, "match", self.source)) from None
+                variables[f"vars.{given['to']}"] = replace_all(start, given["match"], given["replace"])
+            except ExpressionError as error:
+                raise RecipeError(str(error), where=value_place(node, "match", self.source)) from None
         return variables
 
     def _packages(
@@ -293,7 +293,7 @@ class _Reader:
             return result
 
         condition = "" if is_origin else replace(text_of(node.items.get("if")))
-        line, _ = node.keys.get("name", (node.line, 0))
+        line = node.items["name"].line if "name" in node.items else node.line
         return PackageDecl(
             name=name,
             version=self._full_version(),
@@ -464,7 +464,7 @@ def normalise(tree: Mapping) -> Mapping:
             subpackages.line,
             subpackages.column,
         )
-    return Mapping(items, tree.keys, tree.line, tree.column)
+    return Mapping(items, tree.line, tree.column)
 
 
 def boxed_melange(tree: Mapping) -> Mapping:
@@ -486,4 +486,4 @@ def boxed_melange(tree: Mapping) -> Mapping:
 def _with(node: Mapping, changes: dict[str, Node | None]) -> Mapping:
     """A copy of a mapping with some keys set, or taken out where the change is None."""
     items = {key: value for key, value in {**node.items, **changes}.items() if value is not None}
-    return Mapping(items, node.keys, node.line, node.column)
+    return Mapping(items, node.line, node.column)

@@ -13,11 +13,21 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
 
 from buildgraph.errors import Place, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 100
@@ -41,6 +51,11 @@ _WORDS_TO_QUOTE = _WORDS_WITH_A_TYPE | {
 _UNPRINTABLE = re.compile('[\\\\"\x00-\x1f\x7f-\xa0\u00ad\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]')
 _SHORT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _STRING_TAG = "tag:yaml.org,2002:str"
+_COLLECTION_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+# What a plain scalar that could be typed begins with: the words of `_WORDS_WITH_A_TYPE`, and what `_TYPED` matches.
+_TYPED_START = frozenset("0123456789+-.~nNtTfF")
+# A key's line and column in one number, which costs less than a pair; no line of a file has as many columns.
+_SPOT = 1 << 25
 # A longer key must be written with an explicit `? ` (YAML 1.2, 7.4.2: an implicit key has at most 1024 characters).
 _IMPLICIT_KEY = 900
 
@@ -75,12 +90,23 @@ class Sequence:
 
 @dataclass(slots=True)
 class Mapping:
-    """A mapping from key texts to nodes; ``keys`` holds the (line, column) of each key."""
+    """A mapping from key texts to nodes; ``spots`` are the places of its keys, in their order, for ``keys`` to unfold."""
 
     items: dict[str, Node] = field(default_factory=dict)
-    keys: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
     line: int = field(default=0, compare=False)
     column: int = field(default=0, compare=False)
+    spots: list[int] = field(default_factory=list, compare=False)
+
+    def put(self, key: str, node: Node, place: tuple[int, int]) -> None:
+        """Adds a key to a mapping that was not parsed; places are known for those that were put before any other."""
+        if len(self.spots) == len(self.items):
+            self.spots.append(place[0] * _SPOT + place[1])
+        self.items[key] = node
+
+    @property
+    def keys(self) -> dict[str, tuple[int, int]]:
+        """The (line, column) of each key; empty for a mapping that was not parsed."""
+        return {key: divmod(spot, _SPOT) for key, spot in zip(self.items, self.spots, strict=False)}
 
 
 Node: TypeAlias = "Scalar | Sequence | Mapping"
@@ -217,157 +243,156 @@ def _escape(match: re.Match[str]) -> str:
     return _SHORT_ESCAPES.get(char) or (f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}")  # noqa: PLR2004
 
 
-@dataclass(slots=True)
-class _Open:
-    """A collection that is being read: its node, how many nodes and levels lie in it, and the key that waits for a value."""
-
-    node: Sequence | Mapping
-    anchor: str | None
-    size: int = 1
-    height: int = 1
-    key: Scalar | None = None
-    merges: list[Node] = field(default_factory=list)
-
-
 class _Composer:
     """Events of the yaml library to nodes, without recursion, so that deep nesting cannot exhaust any stack."""
 
     def __init__(self, text: str, path: str) -> None:
         self.text = text
         self.path = path
-        self.stack: list[_Open] = []
-        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
-        self.nodes = 0
+        self.anchors: dict[str, Node | None] = {}  # None while the anchored collection is open
         self.aliased = 0
 
     def document(self) -> Node:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(self.text)
         try:
-            return self._document(loader)
+            root = self._document(loader.get_event)
         finally:
             loader.dispose()
-
-    def _document(self, loader: Any) -> Node:
-        root: Node | None = None
-        documents = 0
-        events = yaml.events
-        while True:
-            event = loader.get_event()
-            kind = type(event)
-            done: Node | None = None
-            if kind is events.ScalarEvent:
-                done = self._scalar(event)
-            elif kind is events.MappingStartEvent or kind is events.SequenceStartEvent:
-                self._start(event, Mapping() if kind is events.MappingStartEvent else Sequence())
-            elif kind is events.MappingEndEvent or kind is events.SequenceEndEvent:
-                done = self._end()
-            elif kind is events.AliasEvent:
-                done = self._alias(event)
-            elif kind is events.DocumentStartEvent:
-                documents += 1
-                self._check_start(event, documents, loader)
-            elif kind is events.StreamEndEvent:
-                break
-            if done is not None and not self.stack:
-                root = done
         if root is None:
             raise RecipeError("the file is empty", where=Place(self.path))
         return root
 
-    def _check_start(self, event: yaml.DocumentStartEvent, documents: int, loader: Any) -> None:
+    def _document(self, next_event: Callable[[], Any]) -> Node | None:  # noqa: C901, PLR0912, PLR0915
+        # One loop and no calls but for what is rare: a repository has a million events, and calls would double their time.
+        root: Node | None = None
+        stack: list[Any] = []
+        # Of the innermost collection that is open: its node, items and key places (None for a list), the key that waits for
+        # its value, whether that is `<<`, the values of `<<`, and the anchor.
+        node: Any = None
+        items: Any = None
+        spots: list[int] | None = None
+        key: str | None = None
+        merging = False
+        merges: list[Node] | None = None
+        anchor: str | None = None
+        documents = events = 0
+        while True:
+            event = next_event()
+            kind = type(event)
+            events += 1
+            if kind is ScalarEvent:
+                mark = event.start_mark
+                text = event.value
+                untagged, quoted = event.implicit
+                plain = (
+                    untagged
+                    and not event.style
+                    and (not text or text[0] in _TYPED_START)
+                    and (text in _WORDS_WITH_A_TYPE or _TYPED.fullmatch(text) is not None)
+                )
+                if not (untagged or quoted) and event.tag != _STRING_TAG:
+                    self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
+                if spots is not None and key is None:
+                    merging = text == "<<" and untagged and not event.style
+                    if event.anchor is not None:
+                        self.anchors[event.anchor] = Scalar(text, plain or merging, mark.line + 1, mark.column + 1)
+                    if text in items or (merging and merges is not None) or (plain and text in NULLS):
+                        self._refuse_key(node, Scalar(text, plain, mark.line + 1, mark.column + 1))
+                    key = text
+                    if not merging:
+                        spots.append((mark.line + 1) * _SPOT + mark.column + 1)
+                    continue
+                made: Any = Scalar(text, plain, mark.line + 1, mark.column + 1)
+                if event.anchor is not None:
+                    self.anchors[event.anchor] = made
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                mark = event.start_mark
+                if len(stack) >= MAX_DEPTH or event.tag not in _COLLECTION_TAGS:
+                    self._refuse_collection(event, len(stack))
+                if spots is not None and key is None:
+                    self._refuse_key(node, Mapping() if kind is MappingStartEvent else Sequence(), event)
+                if kind is MappingStartEvent:
+                    made = Mapping({}, mark.line + 1, mark.column + 1, [])
+                else:
+                    made = Sequence([], mark.line + 1, mark.column + 1)
+            elif kind is MappingEndEvent or kind is SequenceEndEvent:
+                if merges is not None:
+                    self._merge(node, merges)
+                if anchor is not None:
+                    self.anchors[anchor] = node
+                node, items, spots, merges, anchor = stack.pop()
+                key = None
+                continue
+            elif kind is AliasEvent:
+                made = self._alias(event, len(stack))
+                if spots is not None and key is None:
+                    if not isinstance(made, Scalar) or made.is_null or made.text in items:
+                        self._refuse_key(node, made, event)
+                    key, merging = made.text, False
+                    spots.append(made.line * _SPOT + made.column)
+                    continue
+            elif kind is StreamEndEvent:
+                return root
+            else:
+                if kind is DocumentStartEvent:
+                    documents += 1
+                    self._check_start(event, documents, next_event)
+                continue
+            # A finished scalar or a collection that begins goes into the collection that is open.
+            if events > MAX_NODES:
+                raise RecipeError(f"more than {MAX_NODES:,} values", where=place(made, self.path, self.text))
+            if spots is not None:
+                if merging:
+                    merges = [*(merges or ()), made]
+                else:
+                    items[key] = made
+                key, merging = None, False
+            elif items is not None:
+                items.append(made)
+            else:
+                root = made
+            if kind is MappingStartEvent or kind is SequenceStartEvent:
+                stack.append((node, items, spots, merges, anchor))
+                node, items, merges, anchor = made, made.items, None, event.anchor
+                spots = made.spots if kind is MappingStartEvent else None
+                if anchor is not None:
+                    self.anchors[anchor] = None
+
+    def _check_start(self, event: yaml.DocumentStartEvent, documents: int, next_event: Callable[[], Any]) -> None:
         if event.version not in {None, (1, 1)}:
             self._fail("`%YAML` must be 1.1, the only version that melange and apko read", event)
         if documents > 1:
-            content = loader.get_event()
+            content = next_event()
             empty = isinstance(content, yaml.ScalarEvent) and not content.value and not content.style
             if not empty:
                 self._fail("a second document starts here", event, hint="melange and apko read the first one only")
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Node:
-        text = event.value
-        plain = False
-        if event.tag is None or event.tag == "!":
-            plain = not event.style and (text in _WORDS_WITH_A_TYPE or _TYPED.fullmatch(text) is not None)
-            if text == "<<" and not event.style and self._expects_key():
-                plain = True
-        elif event.tag != _STRING_TAG:
-            self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
-        node = Scalar(text, plain, *_position(event))
-        if event.anchor is not None:
-            self.anchors[event.anchor] = (node, 1, 0)
-        self._add(node, 1, 0)
-        return node
-
-    def _start(self, event: yaml.CollectionStartEvent, node: Sequence | Mapping) -> None:
-        if len(self.stack) >= MAX_DEPTH:
+    def _refuse_collection(self, event: yaml.CollectionStartEvent, depth: int) -> None:
+        if depth >= MAX_DEPTH:
             self._fail(f"nested deeper than {MAX_DEPTH} levels", event)
-        if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-            self._fail(f"the tag `{_short_tag(event.tag)}` is not supported", event)
-        node.line, node.column = _position(event)
-        if event.anchor is not None:
-            self.anchors[event.anchor] = None
-        self.stack.append(_Open(node, event.anchor))
+        self._fail(f"the tag `{_short_tag(str(event.tag))}` is not supported", event)
 
-    def _end(self) -> Node:
-        closed = self.stack.pop()
-        if isinstance(closed.node, Mapping) and closed.merges:
-            self._merge(closed.node, closed.merges)
-        if closed.anchor is not None:
-            self.anchors[closed.anchor] = (closed.node, closed.size, closed.height)
-        self._add(closed.node, closed.size, closed.height)
-        return closed.node
+    def _refuse_key(self, mapping: Mapping, node: Node, event: yaml.Event | None = None) -> NoReturn:
+        where = place(node, self.path, self.text) if event is None else place_at(*_position(event), self.path, self.text)
+        if not isinstance(node, Scalar) or node.is_null:
+            raise RecipeError(f"a key must be a text, found {describe(node)}", where=where)
+        line = mapping.keys.get(node.text, (0, 0))[0]
+        raise RecipeError(f"the key `{node.text}` is given twice{f' (first on line {line})' if line else ''}", where=where)
 
-    def _alias(self, event: yaml.AliasEvent) -> Node:
+    def _alias(self, event: yaml.AliasEvent, depth: int) -> Node:
         name = event.anchor
         if name not in self.anchors:
             self._fail(f"the anchor `&{name}` is not defined before this", event)
-        known = self.anchors[name]
-        if known is None:
+        node = self.anchors[name]
+        if node is None:
             self._fail(f"the anchor `&{name}` contains itself", event)
-        node, size, height = known
+        size, height = _measure(node)
         self.aliased += size
         if self.aliased > MAX_ALIASED_NODES:
             self._fail(f"anchors expand to more than {MAX_ALIASED_NODES:,} values", event)
         # An alias may bring levels that no text shows, and trees are walked by recursion later.
-        if len(self.stack) + height > MAX_DEPTH:
+        if depth + height > MAX_DEPTH:
             self._fail(f"nested deeper than {MAX_DEPTH} levels", event)
-        self._add(node, size, height)
-        return node
-
-    def _expects_key(self) -> bool:
-        return bool(self.stack) and isinstance(self.stack[-1].node, Mapping) and self.stack[-1].key is None
-
-    def _add(self, node: Node, size: int, height: int) -> None:
-        """Puts a finished node into the collection that is open."""
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise RecipeError(f"more than {MAX_NODES:,} values", where=place(node, self.path, self.text))
-        if not self.stack:
-            return
-        parent = self.stack[-1]
-        parent.size += size
-        parent.height = max(parent.height, height + 1)
-        target = parent.node
-        if isinstance(target, Sequence):
-            target.items.append(node)
-        elif parent.key is None:
-            parent.key = self._key(target, node)
-        else:
-            key, parent.key = parent.key, None
-            if key.text == "<<" and key.plain:
-                parent.merges.append(node)
-            else:
-                target.items[key.text] = node
-                target.keys[key.text] = (key.line, key.column)
-
-    def _key(self, mapping: Mapping, node: Node) -> Scalar:
-        if not isinstance(node, Scalar) or node.is_null:
-            what = f"a key must be a text, found {describe(node)}"
-            raise RecipeError(what, where=place(node, self.path, self.text))
-        if node.text in mapping.items or (node.text == "<<" and self.stack[-1].merges):
-            line = mapping.keys.get(node.text, (0, 0))[0]
-            again = f" (first on line {line})" if line else ""
-            raise RecipeError(f"the key `{node.text}` is given twice{again}", where=place(node, self.path, self.text))
         return node
 
     def _merge(self, target: Mapping, merges: list[Node]) -> None:
@@ -377,13 +402,27 @@ class _Composer:
                 if not isinstance(source, Mapping):
                     what = f"`<<` takes a mapping or a list of mappings, found {describe(source)}"
                     raise RecipeError(what, where=place(source, self.path, self.text))
-                for key, item in source.items.items():
+                for (key, item), spot in zip(source.items.items(), source.spots, strict=True):
                     if key not in target.items:
                         target.items[key] = item
-                        target.keys[key] = source.keys[key]
+                        target.spots.append(spot)
 
     def _fail(self, what: str, event: yaml.Event, hint: str = "") -> NoReturn:
         raise RecipeError(what, where=place_at(*_position(event), self.path, self.text), hint=hint)
+
+
+def _measure(node: Node) -> tuple[int, int]:
+    """How many values and levels a node stands for, its own aliases included; no more than are allowed are counted."""
+    size = height = 0
+    pending = [(node, 0)]
+    while pending and size <= MAX_ALIASED_NODES:
+        found, level = pending.pop()
+        size += 1
+        if not isinstance(found, Scalar):
+            height = max(height, level + 1)
+            children = found.items.values() if isinstance(found, Mapping) else found.items
+            pending += [(child, level + 1) for child in children]
+    return size, height
 
 
 def _position(event: Any) -> tuple[int, int]:

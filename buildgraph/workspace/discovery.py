@@ -11,7 +11,6 @@ import posixpath
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from buildgraph.errors import GraphError, Place, RecipeError
 from buildgraph.recipes import kinds, yamltext
@@ -19,6 +18,7 @@ from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.manifest import FILE_NAME
+from buildgraph.workspace.root import Root
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 16 << 20
@@ -34,7 +34,7 @@ class RecipeFile:
     __slots__ = ("_content", "_head", "_root", "kind", "path")
 
     def __init__(
-        self, root: Path, path: str, kind: kinds.Kind, head: YamlMapping | None = None, content: _Content | None = None
+        self, root: Root, path: str, kind: kinds.Kind, head: YamlMapping | None = None, content: _Content | None = None
     ) -> None:
         self.path = path
         self.kind = kind
@@ -71,12 +71,11 @@ _Content = tuple[YamlMapping, str]
 
 def head_of(tree: YamlMapping) -> YamlMapping:
     """The part of a recipe's tree that ``RecipeFile.head`` has."""
-    head = YamlMapping({}, {}, tree.line, tree.column)
+    head = YamlMapping({}, tree.line, tree.column)
     package, contents = tree.items.get("package"), tree.items.get("contents")
     if isinstance(package, YamlMapping):
         named = {"name": package.items["name"]} if "name" in package.items else {}
-        head.items["package"] = YamlMapping(named, {}, package.line, package.column)
-        head.keys["package"] = tree.keys.get("package", (0, 0))
+        head.put("package", YamlMapping(named, package.line, package.column), tree.keys.get("package", (0, 0)))
     if isinstance(contents, YamlMapping):
         head.items["contents"] = YamlMapping({key: Scalar("") for key in contents.items})
     if "include" in tree.items:
@@ -98,7 +97,7 @@ class Target:
         return "package" if self.recipe.kind == "melange" else "image"
 
 
-def read_recipe(root: Path, path: str) -> RecipeFile | None:
+def read_recipe(root: Root, path: str) -> RecipeFile | None:
     """The recipe in a file of the workspace, or None where the file is none.
 
     Raises RecipeError for a file that cannot be read, or that is meant as a recipe and is no YAML.
@@ -118,7 +117,7 @@ def read_recipe(root: Path, path: str) -> RecipeFile | None:
     return RecipeFile(root, path, kind, head_of(tree), (tree, yamltext.decode(data, path)))
 
 
-def read_bytes(root: Path, path: str) -> bytes:
+def read_bytes(root: Root, path: str) -> bytes:
     """A YAML file's bytes, one more than can be parsed at most. Raises RecipeError where it cannot be read."""
     try:
         with (root / path).open("rb") as stream:

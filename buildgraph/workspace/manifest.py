@@ -14,6 +14,7 @@ from typing import Any
 from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.workspace.root import Root
 
 FILE_NAME = "buildgraph.yaml"
 LOCK_NAME = "buildgraph.lock"
@@ -57,7 +58,7 @@ class TargetSettings:
 class Manifest:
     """The manifest with its defaults filled in; folders are relative to the workspace, with slashes ("" is itself)."""
 
-    root: Path
+    root: Root = field(repr=False)  # two workspaces with the same settings look alike
     recipes: str = ""
     exclude: tuple[str, ...] = ()
     cache: str = CACHE
@@ -111,7 +112,7 @@ def find_workspace(start: Path) -> Path:
     raise ManifestError(message, hint=f"an empty file named {FILE_NAME} at the top of your repository is enough")
 
 
-def load_manifest(root: Path) -> Manifest:
+def load_manifest(root: Root) -> Manifest:
     """The manifest of the workspace ``root``.
 
     Raises ManifestError for a file that cannot be read, an unknown key, a wrong type, a folder outside the workspace.
@@ -125,7 +126,7 @@ def load_manifest(root: Path) -> Manifest:
     return parse_manifest(root, data)
 
 
-def parse_manifest(root: Path, data: bytes) -> Manifest:
+def parse_manifest(root: Root, data: bytes) -> Manifest:
     """The manifest that ``data`` is, for the workspace ``root``. Raises ManifestError."""
     if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return Manifest(root)
@@ -142,7 +143,7 @@ class _Reader:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
 
-    def manifest(self, root: Path, tree: Node) -> Manifest:
+    def manifest(self, root: Root, tree: Node) -> Manifest:
         if isinstance(tree, Scalar) and tree.plain and tree.text in {"", "~", "null"}:
             return Manifest(root)
         top = self.mapping(tree, "the manifest", KEYS)

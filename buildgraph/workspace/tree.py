@@ -10,10 +10,12 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from buildgraph.errors import RecipeError
 from buildgraph.workspace.ignore import FILE_NAME, IgnoreRules
+from buildgraph.workspace.root import Entry, Root, Scan
 
 # mode, size, mtime_ns, inode, ctime_ns
 FileStat = tuple[int, int, int, int, int]
@@ -66,28 +68,29 @@ def file_stat(found: os.stat_result) -> FileStat:
     return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
-def walk(root: Path, tops: Iterable[str], excluded: frozenset[str], named: Iterable[str] = ()) -> Tree:
+def walk(root: Root, tops: Iterable[str], excluded: frozenset[str], named: Iterable[str] = (), scan: Scan | None = None) -> Tree:
     """The tree below the folders ``tops`` of the workspace ``root``; ``excluded`` folders (cache, outputs) are not entered.
 
     ``named`` are files and folders that count though they lie elsewhere or git ignores them; what is not there is left out.
-    Raises RecipeError for a folder that cannot be read.
+    ``scan`` stands in for a look at folders of ``root``. Raises RecipeError for a folder that cannot be read.
     """
     tree = Tree()
+    look = scan or partial(_scan, root)
     for top in sorted(set(tops)):
         if top not in tree.folders:
-            _walk_folder(root, top, rules_above(root, top, tree), excluded, tree)
+            _walk_folder(root, top, rules_above(root, top, tree), excluded, tree, look)
     for path in sorted(set(named)):
         if path in tree.folders or path in tree.files:
             continue
         if (root / path).is_dir():
-            _walk_folder(root, path, IgnoreRules.none(), excluded, tree)
+            _walk_folder(root, path, IgnoreRules.none(), excluded, tree, look)
         elif (root / path).is_file():
             tree.files[path] = file_stat((root / path).stat())
             tree.loose.add(path)
     return tree
 
 
-def rules_above(root: Path, top: str, tree: Tree | None = None) -> IgnoreRules:
+def rules_above(root: Root, top: str, tree: Tree | None = None) -> IgnoreRules:
     """The rules that hold in the folder ``top`` of ``root``, from the folders above it; ``tree`` notes their files."""
     rules = IgnoreRules.none()
     parts = top.split("/") if top else []
@@ -100,27 +103,29 @@ def rules_above(root: Path, top: str, tree: Tree | None = None) -> IgnoreRules:
     return rules
 
 
-def _with_own_rules(root: Path, folder: str, rules: IgnoreRules) -> IgnoreRules:
+def _with_own_rules(root: Root, folder: str, rules: IgnoreRules) -> IgnoreRules:
     try:
-        text = (root / folder / FILE_NAME).read_text("utf-8", "surrogateescape")
+        text = (root / f"{folder}/{FILE_NAME}".lstrip("/")).read_text("utf-8", "surrogateescape")
     except OSError:
         return rules
     return rules.below(folder, text)
 
 
-def _walk_folder(root: Path, top: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> None:
+def _walk_folder(root: Root, top: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree, scan: Scan) -> None:
     pending = [(top, rules)]
     while pending:
         folder, inherited = pending.pop()
-        pending += reversed(_look(root, folder, inherited, excluded, tree))
+        pending += reversed(_look(root, folder, inherited, excluded, tree, scan))
 
 
-def _look(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree) -> list[tuple[str, IgnoreRules]]:
+def _look(
+    root: Root, folder: str, rules: IgnoreRules, excluded: frozenset[str], tree: Tree, scan: Scan
+) -> list[tuple[str, IgnoreRules]]:
     """Takes in one folder; the folders to look at next, with the rules that hold there."""
     prefix = folder + "/" if folder else ""
     skipped: list[str] = []
     children: list[str] = []
-    entries = _scan(root, folder)
+    entries = _entries(scan, folder)
     names = {entry.name for entry in entries}
     if CACHE_TAG in names and folder:
         tree.folders[folder] = [CACHE_TAG]
@@ -148,16 +153,20 @@ def _look(root: Path, folder: str, rules: IgnoreRules, excluded: frozenset[str],
     return [(child, rules) for child in children]
 
 
-def _scan(root: Path, folder: str) -> list[os.DirEntry[str]]:
+def _scan(root: Root, folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(root / folder) as entries:
+        return list(entries)
+
+
+def _entries(scan: Scan, folder: str) -> list[Entry]:
     try:
-        with os.scandir(root / folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        return sorted(scan(folder), key=lambda entry: entry.name)
     except OSError as error:
         message = f"cannot read the folder {folder or '.'}: {error.strerror}"
         raise RecipeError(message, hint="make it readable, or leave it out with .gitignore") from error
 
 
-def _stat_entry(entry: os.DirEntry[str]) -> FileStat | None:
+def _stat_entry(entry: Entry) -> FileStat | None:
     """The stat of a regular file, through symbolic links; None for sockets, devices, dangling links."""
     try:
         found = entry.stat()

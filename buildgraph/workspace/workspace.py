@@ -15,6 +15,7 @@ from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
 from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
+from buildgraph.workspace.root import Root, Scan
 from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.state import stamp, stamp_to_read
 
@@ -40,7 +41,7 @@ class Workspace:
     _sources: dict[str, Source] = field(default_factory=dict)
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Root:
         """The folder with the manifest."""
         return self.manifest.root
 
@@ -161,9 +162,9 @@ def holds_sources(folder: Path) -> bool:
     return "FORMAT" not in names and any(not name.startswith(".") and name != tree.CACHE_TAG for name in names)
 
 
-def walk(manifest: Manifest) -> tree.Tree:
-    """The tree of a workspace."""
-    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named_sources(manifest))
+def walk(manifest: Manifest, scan: Scan | None = None) -> tree.Tree:
+    """The tree of a workspace; ``scan`` stands in for a look at its folders."""
+    return tree.walk(manifest.root, tops(manifest), excluded(manifest), named_sources(manifest), scan)
 
 
 def named_sources(manifest: Manifest) -> list[str]:

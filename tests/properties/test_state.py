@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from buildgraph.workspace import state as states
 from tests.properties.edits import EDITS, Edit
-from tests.properties.twins import MANIFEST, Image, Recipe, Twins
+from tests.properties.twins import KEY, MANIFEST, Image, Recipe, Twins
 
 PLAN = ("plan", "--json", "--locked")
 ALL = (*PLAN, "//...")
@@ -71,7 +71,7 @@ def a_new_dependency_seen_by_a_query_first(twins: Twins) -> None:
 def an_error_seen_by_a_query_first(twins: Twins) -> None:
     """An error comes each time."""
     twins.write(A, "package: [\n")
-    compare(twins, LIST, LIST, ALL)
+    compare(twins, LIST, (*PLAN, "//packages:c"))
 
 
 def an_edit_seen_by_a_lock_check_first(twins: Twins) -> None:
@@ -132,13 +132,14 @@ def a_named_source_appears(twins: Twins) -> None:
     """So may a source that the manifest names and that was not there."""
     _manifest(twins, "targets:\n  //packages:a: {sources: [vendor/a]}\n")
     compare(twins, ALL)
+    assert twins.compare(*PLAN, "//packages:c").code == 0, "of other targets it is no error"
     twins.write("vendor/a/x.txt", "x\n")
 
 
 def a_cache_folder_that_holds_sources(twins: Twins) -> None:
     """A folder named as the cache is a folder of sources where somebody has put some."""
-    _manifest(twins, "")
     twins.write("buildgraph.yaml", MANIFEST.replace("recipes: recipes\n", ""))
+    _edit(twins, ONE, include="recipes/images/base.yaml")
     (twins.root / "cache").mkdir()
     compare(twins, ALL)
     twins.write("cache/z.yaml", Recipe("z").text())
@@ -190,6 +191,8 @@ def the_cache_is_emptied(twins: Twins) -> None:
 
 def a_key_changes_after_an_edit_elsewhere(twins: Twins) -> None:
     """A key counts in every answer that it is part of, also in one that did not need to read it."""
+    _edit(twins, TWO, packages=[])
+    compare(twins, ALL)
     _edit(twins, C, script="echo other")
     compare(twins, ALL, ALL)
     twins.write("mirror/os/repo.rsa.pub", "another key\n")
@@ -205,8 +208,10 @@ def a_comment_moves_lines(twins: Twins) -> None:
 
 def an_edit_that_only_one_target_suffers_from(twins: Twins) -> None:
     """An error in a target that nobody asked for is none."""
-    _edit(twins, TWO, comment="x")
-    twins.write(TWO, "contents:\n  packages: [busybox]\n  keyring: ['https://repo.example/os/gone.rsa.pub']\n")
+    text = f"contents:\n  packages: [busybox, c]\n  keyring: ['{KEY}']\n"
+    twins.write(TWO, text)
+    compare(twins, ALL)
+    twins.write(TWO, text.replace("repo.rsa", "gone.rsa"))
     compare(twins, (*PLAN, "//packages:a"))
 
 

@@ -1,4 +1,4 @@
-"""Variables, conditions and transforms behave as in melange's pkg/util, pkg/cond and Go's regexp."""
+"""Variables and conditions behave as in melange's pkg/util and pkg/cond."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildgraph.recipes.substitute import SubstitutionError, evaluate, literal_replacer, substitute, transform
+from buildgraph.recipes.substitute import SubstitutionError, evaluate, literal_replacer, substitute
 
 
 def test_parse_time_variables_are_literal_and_unknown_ones_stay() -> None:
@@ -62,38 +62,3 @@ def test_any_condition_is_a_bool_or_an_error(condition: str) -> None:
     """There is no other way out."""
     with contextlib.suppress(SubstitutionError):
         assert evaluate(condition) in {True, False}
-
-
-@pytest.mark.parametrize(
-    ("text", "pattern", "replacement", "expected"),
-    [
-        ("1.2.3", r"^(\d+\.\d+)\.\d+$", "$1", "1.2"),
-        ("1.2.3", r"\.", "_", "1_2_3"),
-        ("1.2", r"(\d)\.(\d)", "${2}x$1", "2x1"),
-        # Go takes the longest name: the group `1x` does not exist, so nothing is put there.
-        ("1.2", r"(\d)\.(\d)", "$1x", ""),
-        ("abc", "x*", "-", "-a-b-c-"),
-        ("abc", "b*", "-", "-a-c-"),
-        ("v1", "^v", "$$", "$1"),
-        ("a1", "[[:alpha:]]", "", "1"),
-        ("1\n", "1$", "x", "1\n"),
-        ("٣", r"\d", "x", "٣"),
-    ],
-)
-def test_transforms_are_those_of_gos_regexp(text: str, pattern: str, replacement: str, expected: str) -> None:
-    """regexp.ReplaceAllString, template and all."""
-    assert transform(text, pattern, replacement) == expected
-
-
-@pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", "(", "a++", "[z-a]"])
-def test_what_go_cannot_read_is_an_error(pattern: str) -> None:
-    """melange would refuse it too."""
-    with pytest.raises(SubstitutionError, match="regular expression"):
-        transform("a", pattern, "")
-
-
-@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*)(.*)(.*)(.*)(.*)(.*)x", "((a*)*)*b"])
-def test_a_costly_expression_ends_soon(pattern: str) -> None:
-    """Go's engine is linear and Python's is not, so what might explode is refused."""
-    with pytest.raises(SubstitutionError, match="too complex"):
-        transform("a" * 60 + "b", pattern, "")

@@ -26,6 +26,7 @@ STRICTER = re.compile(
     r"|^`if`: "  # of a subpackage: `melange build` panics
     r"|did not find expected <document start>$"  # melange does not look at what follows the first document
     r"|^a key must be a text, found nothing$"
+    r"|is not a regular expression|is too complex for a text"  # expressions of transforms
     r"|^the tag `!.*` is not supported$"
 )
 # Likewise after an end that is marked.
