@@ -107,7 +107,7 @@ class StateFile:
 def load_state(path: Path, version: str) -> State:
     """The state in a file; an empty one for a file that is missing, damaged, or another version's."""
     file = StateFile(path, version)
-    known = {name: data for name in file.names() if name not in {"tree", "digests"} and (data := file.part(name))}
+    known = {name: data for name in file.names() if name not in {"tree", "digests"} and (data := file.part(name)) is not None}
     answers = {name: known.pop(name) for name in list(known) if name.startswith(ANSWER)}
     return State(file.tree(), _mapping(file.json("digests")), answers, known)
 
