@@ -37,10 +37,11 @@ def python(lines: str, *arguments: object) -> subprocess.Popen[str]:
 
 def outcome(child: subprocess.Popen[str]) -> tuple[int, str, str]:
     """How it ended."""
-    try:
-        out, err = child.communicate(timeout=50)
-    finally:
-        child.kill()
+    with child:
+        try:
+            out, err = child.communicate(timeout=50)
+        finally:
+            child.kill()
     return child.returncode, out, err
 
 
@@ -175,15 +176,24 @@ except KeyboardInterrupt:
 def test_what_runs_in_the_foreground_gets_the_signals_of_bg(number: signal.Signals, tmp_path: Path) -> None:
     """It may end in its own way, and bg with it, by its exit code."""
     lines = """
-print(process.run_foreground(["sh", "-c", sys.argv[1]], env=ENV))
+print(process.run_foreground([sys.executable, "-c", sys.argv[1]], env=ENV))
 print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
-    script = f"trap 'echo ending; exit 7' INT TERM HUP; touch {tmp_path}/ready; while :; do sleep 0.02; done"
-    bg = python(lines, script)
+    # One that waits for signals in a way that misses none.
+    program = f"""
+import signal
+from pathlib import Path
+ends = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}}
+signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+Path({str(tmp_path / "ready")!r}).touch()
+print("ending by", signal.sigwait(ends).name, flush=True)
+raise SystemExit(7)
+"""
+    bg = python(lines, program)
     wait_for((tmp_path / "ready").exists)
     bg.send_signal(number)
 
-    assert outcome(bg) == (0, "ending\n7\nTrue\n", "")
+    assert outcome(bg) == (0, f"ending by {number.name}\n7\nTrue\n", "")
 
 
 def test_the_exit_code_of_a_signal_is_that_of_a_shell() -> None:
