@@ -23,7 +23,8 @@ from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
 from buildgraph.errors import BgError, GraphError, LockError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, locking, process
-from buildgraph.execute.repositories import Repositories, is_remote
+from buildgraph.execute.download import is_remote
+from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph

@@ -20,6 +20,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
+from buildgraph.execute.download import download, is_remote
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
@@ -27,14 +28,7 @@ from buildgraph.workspace.state import stamp, stamp_to_read
 
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20
-TIMEOUT = 60  # seconds without a byte
 SEED = ".seed"  # what the example repository calls its mirror
-_CHUNK = 1 << 20
-
-
-def is_remote(line: str) -> bool:
-    """Whether a repository or keyring line of a recipe is an address, not a folder of somebody's machine."""
-    return line.rpartition(" ")[2].startswith(("https://", "http://"))
 
 
 @dataclass(slots=True)
@@ -165,30 +159,7 @@ class Repositories:
         if self.offline:
             message = f"{address} is not at hand, and may not be fetched now"
             raise RepositoryError(message)
-        from urllib.error import URLError
-        from urllib.request import Request, urlopen  # slow to import, and few runs fetch something
-
-        partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            request = Request(address)  # noqa: S310 - only http and https get here
-            with urlopen(request, timeout=TIMEOUT) as answer, partial.open("wb") as stream:  # noqa: S310 - as above
-                expected = answer.headers.get("Content-Length")
-                size = 0
-                while chunk := answer.read(_CHUNK):
-                    stream.write(chunk)
-                    size += len(chunk)
-            if expected is not None and int(expected) != size:
-                message = f"{address} ended after {size} of {expected} bytes"
-                raise RepositoryError(message, hint="try again")
-            partial.replace(target)
-        except (OSError, ValueError) as error:
-            partial.unlink(missing_ok=True)
-            if isinstance(error, OSError) and is_full(error):
-                raise fault(error, f"write {address} to the cache") from error
-            reason = error.reason if isinstance(error, URLError) else error
-            message = f"cannot fetch {address}: {reason}"
-            hint = "is the network there? `mirrors:` in the manifest can name another place"
-            raise RepositoryError(message, hint=hint) from error
+        download(address, target)
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
         reason = (error.strerror if error else None) or "no such file"
