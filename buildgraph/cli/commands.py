@@ -81,8 +81,8 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         root=find_workspace(here),
         here=here,
         environment=environment,
-        user_cache=user_cache(environment),
-        user_config=user_config(environment),
+        user_cache=Path(user_cache(environment)),
+        user_config=Path(user_config(environment)),
         cache=Path(cache).absolute() if cache else None,
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
@@ -103,7 +103,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    asked = quick.asked(options, session.settings.here, session.settings.environment)
+    asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
     session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
@@ -229,7 +229,7 @@ def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
     from buildgraph.outputs.keys import DEFAULT_NAME, make_key
 
-    path = Path(options.path).absolute() if options.path else user_config(environment) / f"{DEFAULT_NAME}.rsa"
+    path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
@@ -242,7 +242,7 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
     """`bg version`."""
     from buildgraph.execute.tools import find_tools
 
-    tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
+    tools = find_tools(environment, tools_folder(), Path(user_cache(environment)), console.say)
     found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}
     paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap), "python": sys.executable}
     if options.json:

@@ -41,12 +41,13 @@ from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
-from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
+from buildgraph.workspace.statefile import state_path
+from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -110,9 +111,9 @@ class Session:
         self._read_at.setdefault(path, states.stamp_to_read(path))
 
     @cached_property
-    def state_file(self) -> Path:
+    def state_file(self) -> str:
         """Where the state of the last run is kept."""
-        return states.state_path(self.settings.user_cache, self.settings.root)
+        return state_path(self.settings.user_cache, self.settings.root)
 
     @cached_property
     def state(self) -> states.State:
@@ -120,7 +121,7 @@ class Session:
         before = states.load_state(self.state_file, __version__)
         self.walked_at = states.now()
         basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
-        changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        changed = changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
         now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
         kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
         # Answers are known by the tree that they saw: with another tree they say nothing.
@@ -421,7 +422,7 @@ class Session:
         if solution.chosen:
             self.use_lock(self.lock.with_packages(solution.chosen))
             write_lock(self.workspace.lock_path, self.lock)
-            self._read_at[self.workspace.lock_path] = states.stamp(self.workspace.lock_path)
+            self._read_at[self.workspace.lock_path] = stamp(self.workspace.lock_path)
         added = [package for package in self.lock.packages if package.sort_key not in before]
         self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
         absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
@@ -514,7 +515,7 @@ class Session:
                 described = self.nodes.described[name]
                 read.update((described.node.path, *described.looked_for))
         files = self.state.tree.files
-        moved = {path for path in read & files.keys() if tree.stat_of(self.settings.root / path) != files[path]}
+        moved = {path for path in read & files.keys() if stat_of(self.settings.root / path) != files[path]}
         for path in moved:
             self.state.digests.pop(path, None)
         self.state.tree = self.state.tree.with_files(dict.fromkeys(moved, states.NEVER))
