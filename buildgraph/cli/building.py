@@ -65,7 +65,7 @@ def execute(
     wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
-    session.complete_lock(wanted, tolerant=options.keep_going)
+    session.locker.complete(wanted, tolerant=options.keep_going)
     runner = make_runner(session)
     with session.uninterrupted():
         result = scheduler.run(
@@ -103,7 +103,7 @@ def local_runner(session: Session) -> LocalRunner:
     )
     if not session.settings.sealed:
         session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
-    return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.extend_lock)
+    return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.locker.extend)
 
 
 def _half_of_free_memory() -> int:

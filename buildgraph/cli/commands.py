@@ -149,7 +149,7 @@ def lock(options: argparse.Namespace, session: Session) -> int:
         return 0
     if options.upgrade is not None:
         _forget(options.upgrade, session)
-    session.complete_lock(everything)
+    session.locker.complete(everything)
     if not session.workspace.lock_path.exists():
         write_lock(session.workspace.lock_path, session.lock)
     moved = _moved(before, session.lock)
@@ -170,7 +170,7 @@ def _forget(names: list[str], session: Session) -> None:
             message = f"buildgraph.lock has no package `{name}`"
             raise LockError(message, hint=did_you_mean(name, known))
     kept: list[Locked] = [package for package in session.lock.packages if names and package.entry.name not in names]
-    session.use_lock(Lock.of(kept))
+    session.locker.use(Lock.of(kept))
 
 
 def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
