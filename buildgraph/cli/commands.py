@@ -25,8 +25,8 @@ from buildgraph.workspace.manifest import find_workspace
 Command = Callable[[argparse.Namespace, Session], int]
 
 
-def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Runs a command; its exit code."""
+def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick.Look | None = None) -> int:
+    """Runs a command; its exit code. ``look`` is what was seen of the workspace before."""
     console = Console(
         coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False)
     )
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         from buildgraph.cli.init import init
 
         return init(options)
-    session = Session(settings(options, environment), console)
+    session = Session(settings(options, environment), console, look=look)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable

@@ -32,10 +32,10 @@ def entry() -> None:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs one command; its exit code (docs/manual.md lists them)."""
     try:
-        answer = quick.answer(arguments, environment)
-        if answer is None:
-            return _command(arguments, environment)
-        sys.stdout.write(answer)
+        with quick.Look(arguments, environment) as look:
+            if look.answer is None:
+                return _command(arguments, environment, look)
+            sys.stdout.write(look.answer)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
@@ -46,13 +46,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+def _command(arguments: Sequence[str], environment: Mapping[str, str], look: quick.Look) -> int:
     from buildgraph.cli.arguments import parse
 
     options = parse(arguments)
     from buildgraph.cli import commands
 
-    return commands.run(options, environment)
+    return commands.run(options, environment, look)
 
 
 def _told(error: Exception) -> int:

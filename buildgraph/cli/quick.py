@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from hashlib import blake2b
+from typing import Self
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
 from buildgraph.workspace.statefile import ANSWER, StateFile, state_path
-from buildgraph.workspace.stats import stamp, unchanged
+from buildgraph.workspace.stats import changed_files, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+    from buildgraph.workspace.stats import FileStat, Tree
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
@@ -83,26 +87,56 @@ def program() -> str:
 _program: list[str] = []
 
 
-def answer(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """The output of a command, or None where it has to be looked at in earnest."""
-    directory, command = _directory_and_command(arguments)
-    if command not in COMMANDS:
-        return None
-    here = os.path.abspath(directory)  # links stay as the user named them
-    root = here
-    while not os.path.isfile(os.path.join(root, MANIFEST)):
-        root, below = os.path.dirname(root), root
-        if root == below:
-            return None
-    with StateFile(state_path(user_cache(environment), root), __version__) as state:
-        known: Any = state.json(asked(arguments, here, environment))
+class Look:
+    """A look at what changed since a command was answered. To be used in ``with``, as the state file that it holds.
+
+    ``answer``: the output of the command, None where it has to be worked out in earnest; ``root``: the workspace, where there is
+    one; ``tree``: the files that the last run saw, where they were looked at again, and ``changed`` as ``changed_files`` has it,
+    from ``at`` (ns) on.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.answer: str | None = None
+        self.root = ""
+        self.file: StateFile | None = None
+        self.tree: Tree | None = None
+        self.changed: dict[str, FileStat] | None = None
+        self.at = 0
+        directory, command = _directory_and_command(arguments)
+        here = os.path.abspath(directory)  # links stay as the user named them
+        if command in COMMANDS:
+            self.root = _workspace(here)
+        if self.root:
+            self.file = StateFile(state_path(user_cache(environment), self.root), __version__)
+            self._look(self.file, asked(arguments, here, environment))
+
+    def _look(self, file: StateFile, name: str) -> None:
+        known: Any = file.json(name)
         try:
-            stamps, text = known["stamps"], known["answer"]
-            if as_before(stamps) and unchanged(root, state.tree()):
-                return str(text)
+            stamps, text = known["stamps"], str(known["answer"])
+            if as_before(stamps):
+                self.at = time.time_ns()
+                self.tree = file.tree()
+                self.changed = changed_files(self.root, self.tree)
+                self.answer = text if self.changed == {} else None
         except (KeyError, TypeError, AttributeError):
-            return None
-    return None
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _workspace(folder: str) -> str:
+    """The nearest folder at or above one with a manifest; empty where there is none."""
+    while not os.path.isfile(os.path.join(folder, MANIFEST)):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return ""
+    return folder
 
 
 def _directory_and_command(arguments: Sequence[str]) -> tuple[str, str]:

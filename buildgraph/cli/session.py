@@ -44,7 +44,7 @@ from buildgraph.workspace.lockfile import Lock
 from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.statefile import state_path
-from buildgraph.workspace.stats import changed_files, stat_of
+from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -78,6 +78,7 @@ class Session:
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
     planned: bool = False
+    look: quick.Look | None = None
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -117,10 +118,16 @@ class Session:
     @cached_property
     def state(self) -> states.State:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
-        before = states.load_state(self.state_file, __version__)
-        self.walked_at = states.now()
+        look = self.look if self.look and self.look.root == str(self.settings.root) else None
+        if look and look.file and look.tree:
+            before, self.walked_at = states.state_in(look.file, look.tree), look.at
+        else:
+            look, before = None, states.load_state(self.state_file, __version__)
+            self.walked_at = states.now()
         basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
-        changed = changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        changed = None
+        if before.parts.get("manifest") == basis:
+            changed = look.changed if look else changed_files(self.settings.root, before.tree)
         now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
         kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
         # Answers are known by the tree that they saw: with another tree they say nothing.

@@ -38,10 +38,15 @@ class State:
 def load_state(path: str | Path, version: str) -> State:
     """The state in a file; an empty one for a file that is missing, damaged, or another version's."""
     with StateFile(path, version) as file:
-        names = [name for name in file.names() if name not in {"tree", "digests"}]
-        known = {name: data for name in names if (data := file.part(name)) is not None}
-        answers = {name: known.pop(name) for name in list(known) if name.startswith(ANSWER)}
-        return State(file.tree(), _mapping(file.json("digests")), answers, known)
+        return state_in(file, file.tree())
+
+
+def state_in(file: StateFile, tree: Tree) -> State:
+    """The state in an open file, whose ``tree`` was read already."""
+    names = [name for name in file.names() if name not in {"tree", "digests"}]
+    known = {name: data for name in names if (data := file.part(name)) is not None}
+    answers = {name: known.pop(name) for name in list(known) if name.startswith(ANSWER)}
+    return State(tree, _mapping(file.json("digests")), answers, known)
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -58,8 +58,13 @@ class StateFile:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing can be asked for any more."""
         if self._file >= 0:
             os.close(self._file)
+            self._file = -1
 
     def part(self, name: str) -> bytes | None:
         """The bytes of a part."""
