@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
@@ -32,6 +33,7 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
+from buildgraph.plan.record import LOCAL
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
@@ -46,6 +48,9 @@ from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.statefile import state_path
 from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from buildgraph.remote.shared import SharedCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,9 @@ class Settings:
     sealed: bool = True
     locked: bool | None = None
     offline: bool = False
+    tier: str = LOCAL
+    result_keys: tuple[str, ...] = ()
+    reads_remotes: bool = True
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -248,7 +256,17 @@ class Session:
     @cached_property
     def store(self) -> RecordStore:
         """Records and blobs together."""
-        return RecordStore(self.cas, self.records, digest_text(str(self.settings.root))[:16])
+        workspace = digest_text(str(self.settings.root))[:16]
+        return RecordStore(self.cas, self.records, workspace, self.settings.tier, elsewhere=self.elsewhere)
+
+    @cached_property
+    def elsewhere(self) -> SharedCache | None:
+        """The caches on other machines, if the manifest names some."""
+        if not self.manifest.remotes or self.settings.offline:
+            return None
+        from buildgraph.cli.sharing import open_remotes  # most workspaces have none
+
+        return open_remotes(self.manifest, self.settings, self.cas, self.console.say)
 
     @cached_property
     def repositories(self) -> Repositories:
