@@ -82,11 +82,10 @@ def from_bytes(data: bytes, kind: Kind, key: Digest, tier: str) -> Result | None
         if (content["format"], content["kind"], content["key"], content["tier"]) != (FORMAT, kind, key, tier):
             return None
         deep = deep_from_json(content["deep"]) if kind == "deep" else None
-        if kind == "deep" and deep is None:
-            return None
         action = deep.action if deep else key
         record = record_from_json(content["record"], action)
-        if record is None:
+        # On this machine the tier of these is what counts: nobody may say a higher one there than he signed for.
+        if record is None or record.tier != tier or (kind == "deep" and (deep is None or deep.tier != tier)):
             return None
         blobs = _blobs(content["blobs"])
         builder = {str(name): str(value) for name, value in content["builder"].items()}
