@@ -75,7 +75,7 @@ class _Transfer:
         try:
             shown = without_login(self.address)
         except ValueError as error:
-            raise _senseless(self.address) from error
+            raise _senseless(self.address.rpartition("@")[2]) from error
         for attempt in range(1, self.access.attempts + 1):
             failed = self._attempt(shown)
             if failed is None:
