@@ -37,8 +37,7 @@ def lock(options: argparse.Namespace, session: Session) -> int:
     before, documents = locker.lock, {}
     if options.upgrade is None:
         locker.complete(everything)
-        if not session.workspace.lock_path.exists():
-            locker.write()
+        locker.tidy()
     else:
         documents = dict(_image_documents(session))
         locker.upgrade(options.upgrade)

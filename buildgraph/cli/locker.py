@@ -106,7 +106,7 @@ class Locker:
         except BaseException:
             self.use(before)
             raise
-        self.write()
+        self._write()
 
     def check(self, wanted: Iterable[str]) -> None:
         """Raises LockError where the lock lacks something that ``complete`` would ask for."""
@@ -115,8 +115,13 @@ class Locker:
         if declared:
             raise self._lacking(declared)
 
-    def write(self) -> None:
-        """Writes the lock's file."""
+    def tidy(self) -> None:
+        """Writes the lock's file where it is not there or not sorted, as after a merge."""
+        path = self.session.workspace.lock_path
+        if not path.is_file() or path.read_bytes() != self.lock.text().encode():
+            self._write()
+
+    def _write(self) -> None:
         path = self.session.workspace.lock_path
         write_lock(path, self.lock)
         self.session.note_written(path)
@@ -135,7 +140,7 @@ class Locker:
         if solution.chosen and not needed:
             before = len(self.lock.packages)
             self.use(self.lock.with_packages(solution.chosen))
-            self.write()
+            self._write()
             session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
         absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
         session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
