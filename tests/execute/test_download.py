@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.cli.places import user_cache
 from buildgraph.errors import CacheError, Interrupted, RepositoryError
 from buildgraph.execute.access import Access, Login, without_login
 from buildgraph.execute.download import AbsentError, download
-from tests.servers import Fault, Files, Handler, cut, drops, etag, faulty_server, find_nginx, nginx_server, silence, status
+from tests.servers import Fault, Files, Handler, cut, drops, etag, faulty_server, nginx_server, silence, status
 
 CONTENT = bytes(range(256)) * 4096  # a mebibyte
 
@@ -310,9 +309,8 @@ def test_through_a_proxy(files: Files, target: Path, access: Access) -> None:
 
 
 @pytest.mark.parametrize("login", [None, ("me", "pass")])
-def test_nginx(tmp_path: Path, target: Path, access: Access, login: tuple[str, str] | None) -> None:
-    """A real server, with a password and without; what it began to send can be gone on with."""
-    nginx = find_nginx(user_cache({"HOME": str(Path.home())}) / "tests")
+def test_nginx(tmp_path: Path, target: Path, access: Access, nginx: Path, login: tuple[str, str] | None) -> None:
+    """A real server, with a password and without."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files/file").write_bytes(CONTENT)
     with nginx_server(nginx, tmp_path / "files", tmp_path, login) as url:
