@@ -27,7 +27,7 @@ SEED = ROOT / ".seed"
 @pytest.fixture(scope="session")
 def toolbox() -> Toolbox:
     """The real tools, provisioned if need be."""
-    return find_tools(os.environ, tools_folder(), user_cache(os.environ), print)
+    return find_tools(os.environ, tools_folder(), Path(user_cache(os.environ)), print)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def bwrap(toolbox: Toolbox) -> Path:
 @pytest.fixture(scope="session")
 def nginx() -> Path:
     """The distribution's nginx."""
-    return find_nginx(user_cache(os.environ) / "tests")
+    return find_nginx(Path(user_cache(os.environ)) / "tests")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
         answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
-        session.remember(quick.asked(options, session.settings.here, session.settings.environment), stamps, answer)
+        asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
+        session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
     if result.failures:
         sys.stdout.flush()

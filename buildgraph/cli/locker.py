@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import SCANNED
 from buildgraph.errors import GraphError, LockError, did_you_mean
-from buildgraph.execute import locking
 from buildgraph.execute.download import is_remote
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need
@@ -22,6 +21,7 @@ from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 if TYPE_CHECKING:
     from buildgraph.cli.kept import Kept
     from buildgraph.cli.session import Session
+    from buildgraph.execute import locking
     from buildgraph.plan.rebuild import Unlocked
 
 
@@ -130,6 +130,8 @@ class Locker:
         """Raises where something is not met on which the caller insists; the lock is then as it was."""
         if self.is_locked():
             raise self._lacking(missing)
+        from buildgraph.execute import locking  # seldom needed
+
         session = self.session
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
         session.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
@@ -181,6 +183,8 @@ class Locker:
         return set(self.session.graph.order)
 
     def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
+        from buildgraph.execute import locking
+
         session = self.session
         described = session.nodes.described[name]
         lines = [line for line in described.repositories if is_remote(line)]

@@ -39,12 +39,13 @@ from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
-from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.lockfile import Lock
 from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
+from buildgraph.workspace.statefile import state_path
+from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -79,6 +80,7 @@ class Session:
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
     planned: bool = False
+    look: quick.Look | None = None
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -108,20 +110,26 @@ class Session:
 
     def note_written(self, path: Path) -> None:
         """Keeps the stat of a file that this run wrote, whose content it so knows."""
-        self._read_at[path] = states.stamp(path)
+        self._read_at[path] = stamp(path)
 
     @cached_property
-    def state_file(self) -> Path:
+    def state_file(self) -> str:
         """Where the state of the last run is kept."""
-        return states.state_path(self.settings.user_cache, self.settings.root)
+        return state_path(self.settings.user_cache, self.settings.root)
 
     @cached_property
     def state(self) -> states.State:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
-        before = states.load_state(self.state_file, __version__)
-        self.walked_at = states.now()
+        look = self.look if self.look and self.look.root == str(self.settings.root) else None
+        if look and look.file and look.tree:
+            before, self.walked_at = states.state_in(look.file, look.tree), look.at
+        else:
+            look, before = None, states.load_state(self.state_file, __version__)
+            self.walked_at = states.now()
         basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
-        changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        changed = None
+        if before.parts.get("manifest") == basis:
+            changed = look.changed if look else changed_files(self.settings.root, before.tree)
         now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
         kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
         # Answers are known by the tree that they saw: with another tree they say nothing.
@@ -414,7 +422,7 @@ class Session:
                 described = self.nodes.described[name]
                 read.update((described.node.path, *described.looked_for))
         files = self.state.tree.files
-        moved = {path for path in read & files.keys() if tree.stat_of(self.settings.root / path) != files[path]}
+        moved = {path for path in read & files.keys() if stat_of(self.settings.root / path) != files[path]}
         for path in moved:
             self.state.digests.pop(path, None)
         self.state.tree = self.state.tree.with_files(dict.fromkeys(moved, states.NEVER))
