@@ -286,6 +286,7 @@ def _lock(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is missing")
     _json(parser)
+    parser.set_defaults(locked=False)  # who asks for it wants it, in CI too
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

@@ -15,12 +15,11 @@ from buildgraph import __version__
 from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
-from buildgraph.errors import CacheError, LockError, OutputError, UsageError
+from buildgraph.errors import CacheError, OutputError, UsageError
 from buildgraph.plan.planner import Plan
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
-from buildgraph.workspace.lockfile import Lock, Locked, write_lock
 from buildgraph.workspace.manifest import find_workspace
 
 Command = Callable[[argparse.Namespace, Session], int]
@@ -43,10 +42,11 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable
-    try:
-        return _command(options.command)(options, session)
-    finally:
-        session.save_state()  # what was learnt holds after an error too
+    with session.closing:
+        try:
+            return _command(options.command)(options, session)
+        finally:
+            session.save_state()  # what was learnt holds after an error too
 
 
 def _command(name: str) -> Command:
@@ -60,6 +60,10 @@ def _command(name: str) -> Command:
         from buildgraph.cli.affected import affected
 
         return affected
+    if name == "lock":
+        from buildgraph.cli.lock import lock
+
+        return lock
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
@@ -144,62 +148,6 @@ def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
     return {**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries}
 
 
-def lock(options: argparse.Namespace, session: Session) -> int:
-    """`bg lock`."""
-    everything = list(session.graph.nodes)
-    before = session.lock
-    if options.check:
-        missing = session.rebuilder.unlocked(everything)
-        if missing:
-            names = sorted(
-                {f"{text}  (for {name})" for name, found in missing.items() for part in found.missing.values() for text in part}
-            )
-            message = f"buildgraph.lock lacks {len(names)} requirements"
-            raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
-        show(["[]" if options.json else "buildgraph.lock covers every target"])
-        return 0
-    if options.upgrade is not None:
-        _forget(options.upgrade, session)
-    session.locker.complete(everything)
-    if not session.workspace.lock_path.exists():
-        write_lock(session.workspace.lock_path, session.lock)
-    moved = _moved(before, session.lock)
-    if options.json:
-        show([views.to_json([{"name": name, "arch": arch, "old": old, "new": new} for name, arch, old, new in moved])])
-    else:
-        show([f"{name} {old or '(none)'} -> {new or '(gone)'}" for name, _, old, new in moved] or ["buildgraph.lock is complete"])
-    return 0
-
-
-def _forget(names: list[str], session: Session) -> None:
-    """Takes packages out of the lock so that they are chosen anew; the others stay as they are."""
-    known = {package.entry.name for package in session.lock.packages}
-    for name in names:
-        if name not in known:
-            from buildgraph.errors import did_you_mean
-
-            message = f"buildgraph.lock has no package `{name}`"
-            raise LockError(message, hint=did_you_mean(name, known))
-    kept: list[Locked] = [package for package in session.lock.packages if names and package.entry.name not in names]
-    session.locker.use(Lock.of(kept))
-
-
-def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
-    def versions(held: Lock) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
-        for package in held.packages:
-            key = (package.entry.name, package.entry.arch)
-            found[key] = f"{found[key]} {package.entry.version}" if key in found else package.entry.version
-        return found
-
-    old, new = versions(before), versions(after)
-    return [
-        (name, arch, old.get((name, arch), ""), new.get((name, arch), ""))
-        for name, arch in sorted(old.keys() | new.keys())
-        if old.get((name, arch)) != new.get((name, arch))
-    ]
-
-
 def clean(options: argparse.Namespace, session: Session) -> int:
     """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
     out = session.out_folder
@@ -266,6 +214,5 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 COMMANDS: dict[str, Command] = {
     "plan": plan,
     "explain": explain,
-    "lock": lock,
     "clean": clean,
 }

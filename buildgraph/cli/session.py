@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
+from buildgraph.execute.access import Access
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -79,6 +80,7 @@ class Session:
     settings: Settings
     console: Console
     cancelled: threading.Event = field(default_factory=threading.Event)
+    closing: ExitStack = field(default_factory=ExitStack)
     walked_at: int = 0
     _unwinding: bool = False
     _changed: list[str] | None = None
@@ -271,8 +273,19 @@ class Session:
     @cached_property
     def repositories(self) -> Repositories:
         """Where external packages come from."""
-        offline = self.settings.offline
-        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
+        access = None if self.settings.offline else self.access
+        say, scratch = self.console.say, lambda: self.scratch
+        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, say, scratch, access)
+
+    @cached_property
+    def access(self) -> Access:
+        """How servers are asked."""
+        return Access.of(self.settings.environment, self.cancelled.wait)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder that goes when the session ends."""
+        return self.closing.enter_context(self.cas.scratch())
 
     @cached_property
     def tools(self) -> Toolbox:

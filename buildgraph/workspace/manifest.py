@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
+from buildgraph.recipes.values import LOGIN_HINT, carries_login
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 from buildgraph.workspace import sharing
 from buildgraph.workspace.root import Root
@@ -166,11 +167,12 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring" | "exclude":
-                return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
+            case "architectures" | "exclude" | "repositories" | "keyring":
+                read = self.address if key in {"repositories", "keyring"} else self.text
+                return tuple(read(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors":
                 pairs = self.mapping(node, key).items.items()
-                return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+                return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
             case "targets" | "remotes" | "trust":
                 return self._structured(key, node)
             case "network" | "tools":
@@ -257,6 +259,12 @@ class _Reader:
         if not isinstance(node, Scalar):
             raise self.error(f"{what} must be a text", node)
         return node.text
+
+    def address(self, node: Node, what: str) -> str:
+        text = self.text(node, what)
+        if carries_login(text):  # not shown, so without an excerpt
+            raise ManifestError(f"{what} with a user or password in it", where=Place(FILE_NAME, node.line), hint=LOGIN_HINT)
+        return text
 
     def choice(self, node: Node, what: str, options: tuple[_Text, ...]) -> _Text:
         text = self.text(node, what)
