@@ -23,7 +23,6 @@ from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
-from buildgraph.execute.access import Access
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -40,6 +39,7 @@ from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
