@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from buildgraph.remote.level import summaries
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import is_tier
 from buildgraph.report.console import seconds
+from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from buildgraph.cli.session import Session, Settings
 
+TIMEOUT = 20.0  # seconds without a byte, after which building is likely to be faster
 # What CI says of a run, by the variables of GitHub and GitLab.
 _COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")
 _PROJECT = ("GITHUB_REPOSITORY", "CI_PROJECT_PATH")
@@ -54,7 +57,8 @@ def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def open_remotes(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> SharedCache:
     """The caches that the manifest names. Raises ManifestError."""
-    levels = connect.levels(manifest.remotes, settings.root, reads=settings.reads_remotes)
+    access = replace(Access.of(settings.environment), timeout=TIMEOUT)
+    levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
     for level in levels:
         if level.writes and not level.unsigned and not settings.result_keys:
             level.writes = False

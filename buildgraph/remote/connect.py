@@ -10,35 +10,46 @@ from buildgraph.keys import ed25519
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.store import Store
-from buildgraph.remote.trust import TRUSTED, Trust, Writer
+from buildgraph.remote.trust import Trust, Writer
+from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import FILE_NAME, Manifest
 from buildgraph.workspace.sharing import Remote
 
-Open = Callable[[str], Store]
+Open = Callable[[str, Access], Store]
 
 
-def connect(url: str, root: Path) -> Store:
+def connect(url: str, root: Path, access: Access) -> Store:
     """The store at an address; a folder may be relative to the workspace ``root``. Raises ManifestError for another address."""
-    scheme, colon, rest = url.partition("://")
+    scheme, colon, _ = url.partition("://")
     if not colon:
         return FolderStore(root / url)
-    openers: dict[str, Open] = {"file": lambda rest: FolderStore(Path("/", rest))}
-    if scheme not in openers:
+    if scheme not in _OPENERS:
         message = f"`{url}` is no address of a cache"
-        hint = (
-            did_you_mean(scheme, openers)
-            or f"a folder, or an address that begins with {', '.join(f'{one}://' for one in openers)}"
-        )
-        raise ManifestError(message, hint=hint)
-    return openers[scheme](rest)
+        known = ", ".join(f"{one}://" for one in _OPENERS)
+        raise ManifestError(message, hint=did_you_mean(scheme, _OPENERS) or f"a folder, or an address that begins with {known}")
+    return _OPENERS[scheme](url, access)
 
 
-def levels(remotes: tuple[Remote, ...], root: Path, *, reads: bool = True) -> list[Level]:
+def _folder(url: str, access: Access) -> Store:
+    del access
+    return FolderStore(Path("/", url.removeprefix("file://")))
+
+
+def _bazel(url: str, access: Access) -> Store:
+    from buildgraph.remote.bazel import BazelStore
+
+    return BazelStore(url, access)
+
+
+_OPENERS: dict[str, Open] = {"file": _folder, "http": _bazel, "https": _bazel}
+
+
+def levels(remotes: tuple[Remote, ...], root: Path, access: Access, *, reads: bool = True) -> list[Level]:
     """The stores of a run in the order in which they are asked; without ``reads`` results are only given to them."""
     return [
         Level(
             name=remote.name or remote.url,
-            store=connect(remote.url, root),
+            store=connect(remote.url, root, access),
             reads=reads and remote.reads,
             writes=remote.writes,
             unsigned=remote.unsigned,
@@ -54,9 +65,3 @@ def trust(manifest: Manifest, tier: str) -> Trust:
             message = f"{FILE_NAME}: the key `{name}` of `trust:` is none"
             raise ManifestError(message, hint="`bg keygen --results` prints the line to put there")
     return Trust(tier, {name: Writer(given.key, given.tiers) for name, given in manifest.trust.items()})
-
-
-def believed_here(tier: str) -> frozenset[str]:
-    """The tiers whose results a run of some tier takes from the cache of its own machine, besides its own."""
-    del tier
-    return frozenset({TRUSTED})

@@ -198,7 +198,7 @@ class _Reader:
         if "url" not in given:
             raise self.error("a remote needs a `url`", node)
         return Remote(
-            url=self.text(given["url"], "url"),
+            url=self.address(given["url"], "url"),
             mode=self.choice(given["mode"], "mode", sharing.MODES) if "mode" in given else "read",
             name=self.text(given["name"], "name") if "name" in given else "",
             unsigned="unsigned" in given and self.choice(given["unsigned"], "unsigned", ("true", "false")) == "true",
