@@ -9,7 +9,7 @@ from buildgraph.errors import ManifestError, did_you_mean
 from buildgraph.keys import ed25519
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
-from buildgraph.remote.store import Store
+from buildgraph.remote.store import Store, StoreError
 from buildgraph.remote.trust import Trust, Writer
 from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import FILE_NAME, Manifest
@@ -41,7 +41,26 @@ def _bazel(url: str, access: Access) -> Store:
     return BazelStore(url, access)
 
 
-_OPENERS: dict[str, Open] = {"file": _folder, "http": _bazel, "https": _bazel}
+def _objects(url: str, access: Access) -> Store:
+    try:
+        from buildgraph.remote.objects import ObjectStore
+
+        return ObjectStore(url, access.timeout)
+    except ModuleNotFoundError as error:
+        raise _lacking(url, "objects") from error
+    except StoreError as error:
+        raise ManifestError(f"`{url}` cannot be used: {error}") from error
+
+
+def _lacking(url: str, extra: str) -> ManifestError:
+    return ManifestError(f"`{url}` needs a library that is not here", hint=f"pip install 'buildgraph[{extra}]'")
+
+
+_OPENERS: dict[str, Open] = {
+    "file": _folder,
+    **dict.fromkeys(("http", "https"), _bazel),
+    **dict.fromkeys(("s3", "gs", "az"), _objects),
+}
 
 
 def levels(remotes: tuple[Remote, ...], root: Path, access: Access, *, reads: bool = True) -> list[Level]:
