@@ -22,6 +22,7 @@ _OK, _PARTIAL, _GONE = 200, 206, (404, 410)
 _CREDENTIALS = (401, 403)
 _RANGE = 416  # the server does not have what the download would go on with
 _PASSING = (408, _PARTIAL, _RANGE, 425, 429, 500, 502, 503, 504)  # statuses after which another attempt may do
+_CONNECTING = 15.0  # seconds until a server takes the connection
 _LONGEST = 60.0  # seconds between attempts, whatever the server asks for
 _MIRRORS = "`mirrors:` in the manifest can name another place"
 
@@ -108,7 +109,7 @@ class _Transfer:
     def _goes_on(self, answer: BaseHTTPResponse) -> bool:
         """Whether an answer has what comes after the bytes that are here."""
         start = f"bytes {self.stream.tell()}-"
-        return answer.status == _PARTIAL and answer.headers.get("Content-Range", "").startswith(start)
+        return bool(self.identity) and answer.status == _PARTIAL and answer.headers.get("Content-Range", "").startswith(start)
 
     def _take(self, answer: BaseHTTPResponse) -> None:
         if answer.status == _OK:
@@ -121,32 +122,40 @@ class _Transfer:
 
 
 def _open(address: str, access: Access, offset: int, identity: str) -> BaseHTTPResponse:
-    from urllib3 import Retry, make_headers
+    from urllib3 import Retry, Timeout
 
     headers = {"User-Agent": f"buildgraph/{__version__}"}
     login = access.login(address)
     if login is not None:
-        headers |= make_headers(basic_auth=f"{login.user}:{login.password}")
+        headers["Authorization"] = login.header()
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": identity}
     # Only redirects are followed here; at another host they lose the credentials, as is urllib3's default.
     retries = Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+    timeout = Timeout(connect=min(_CONNECTING, access.timeout), read=access.timeout)
     pool, plain = _pool(access.proxy(address)), without_login(address)
     return pool.request(
-        "GET", plain, headers=headers, retries=retries, timeout=access.timeout, preload_content=False, decode_content=False
+        "GET", plain, headers=headers, retries=retries, timeout=timeout, preload_content=False, decode_content=False
     )
 
 
 @cache
 def _pool(proxy: str) -> PoolManager:
     """The connections that all threads share."""
-    from urllib3 import PoolManager, ProxyManager, make_headers
-    from urllib3.util import parse_url
+    from urllib3 import PoolManager, ProxyManager
+    from urllib3.exceptions import LocationValueError
 
     if not proxy:
         return PoolManager(maxsize=16)
-    user = parse_url(proxy).auth
-    return ProxyManager(proxy, maxsize=16, proxy_headers=make_headers(proxy_basic_auth=user) if user else None)
+    try:
+        login = Access().login(proxy)
+        headers = {"Proxy-Authorization": login.header()} if login else None
+        return ProxyManager(without_login(proxy), maxsize=16, proxy_headers=headers)
+    except (LocationValueError, ValueError) as error:
+        message = "the proxy that the environment names is no address that can be used"
+        raise RepositoryError(
+            message, hint="HTTP_PROXY and HTTPS_PROXY are addresses such as http://proxy.example:3128"
+        ) from error
 
 
 def _identity(answer: BaseHTTPResponse) -> str:
