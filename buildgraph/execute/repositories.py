@@ -29,7 +29,6 @@ from buildgraph.workspace.state import stamp_to_read
 from buildgraph.workspace.stats import stamp
 
 INDEX = "APKINDEX.tar.gz"
-MAX_INDEX_BYTES = 512 << 20
 SEED = ".seed"  # what the example repository calls its mirror
 
 
