@@ -13,6 +13,7 @@
     ├── SandboxError     10   the machine cannot make the box
     ├── RepositoryError  11   an index or a package of a repository is missing or wrong
     ├── OutputError      12   an output cannot be written
+    ├── VerifyError      13   a second build gave other bytes than the cache has
     └── Interrupted     130   Ctrl-C or SIGTERM
 
 Anything else that escapes is a defect of bg (exit code 70).
@@ -139,6 +140,12 @@ class OutputError(BgError):
     """An output cannot be written."""
 
     exit_code = 12
+
+
+class VerifyError(BgError):
+    """A second build gave other bytes than the cache has."""
+
+    exit_code = 13
 
 
 class Interrupted(BgError):  # noqa: N818 - it is an event that unwinds like an error, not a fault

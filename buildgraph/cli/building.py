@@ -84,9 +84,9 @@ def execute(
     return wanted, result
 
 
-def local_runner(session: Session) -> LocalRunner:
-    """Runs actions on this machine."""
-    executor = Executor(
+def local_executor(session: Session) -> Executor:
+    """What runs actions on this machine."""
+    return Executor(
         workspace=session.settings.root,
         cas=session.cas,
         store=session.store,
@@ -99,7 +99,13 @@ def local_runner(session: Session) -> LocalRunner:
         budget=MemoryBudget(session.manifest.memory or _half_of_free_memory()),
         cancelled=session.cancelled,
         sealed=session.settings.sealed,
+        builder=session.settings.environment.get("BG_BUILDER_ID", ""),
     )
+
+
+def local_runner(session: Session) -> LocalRunner:
+    """Runs actions on this machine and keeps their records."""
+    executor = local_executor(session)
     if not session.settings.sealed:
         session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
     return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.extend_lock)

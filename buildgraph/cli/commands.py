@@ -55,6 +55,10 @@ def _command(name: str) -> Command:
         from buildgraph.cli import building
 
         return building.build if name == "build" else building.run_image
+    if name == "verify":
+        from buildgraph.cli.verify import verify
+
+        return verify
     if name == "affected":
         from buildgraph.cli.affected import affected
 
