@@ -53,6 +53,7 @@ COMMANDS = {
     "graph": "show what needs what, or draw it",
     "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
+    "inspect": "show what a built target is: packages, files, layers, licences, and where each came from",
     "verify": "build again what the cache has, in other surroundings, and compare",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
@@ -61,7 +62,7 @@ COMMANDS = {
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "verify", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -271,6 +272,13 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", action="store_true", help="list everything that the key is made of")
 
 
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    _targets(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON for machines")
+    form.add_argument("--provenance", action="store_true", help="print the in-toto statements of the outputs instead")
+
+
 def _verify(parser: argparse.ArgumentParser) -> None:
     _targets(parser)
     parser.add_argument(
@@ -341,6 +349,7 @@ _OPTIONS = {
     "graph": _graph,
     "affected": _affected,
     "explain": _explain,
+    "inspect": _inspect,
     "verify": _verify,
     "lock": _lock,
     "run": _run,

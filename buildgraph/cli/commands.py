@@ -59,6 +59,10 @@ def _command(name: str) -> Command:
         from buildgraph.cli.verify import verify
 
         return verify
+    if name == "inspect":
+        from buildgraph.cli.inspect import inspect
+
+        return inspect
     if name == "affected":
         from buildgraph.cli.affected import affected
 
@@ -196,7 +200,7 @@ def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
 def clean(options: argparse.Namespace, session: Session) -> int:
     """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
     out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "packages")]
+    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
     try:
         for folder in ours:
             if folder.exists():
