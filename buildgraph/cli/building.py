@@ -24,7 +24,7 @@ from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.outputs import export, provenance, rootfs
-from buildgraph.outputs.keys import DEFAULT_NAME, load_key, user_key
+from buildgraph.outputs.keys import DEFAULT_NAME, exposure, load_key, user_key
 from buildgraph.outputs.provenance import Subject
 from buildgraph.plan.record import Record
 from buildgraph.recipes.architecture import to_apk, to_oci
@@ -191,7 +191,12 @@ def signing_key_path(session: Session) -> Path:
 def _signing_key(session: Session) -> export.SigningKey:
     named = session.manifest.signing_key
     if named:
-        return load_key(session.settings.root / named)
+        path = session.settings.root / named
+        key = load_key(path)
+        warning = exposure(path, session.settings.environment)
+        if warning:
+            session.console.say(warning)
+        return key
     key, made = user_key(session.settings.user_config)
     if made:
         session.console.say(f"made the key {session.settings.user_config}/{key.name}.rsa to sign package repositories with")

@@ -235,14 +235,15 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, make_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
 
     path = Path(options.path).absolute() if options.path else user_config(environment) / f"{DEFAULT_NAME}.rsa"
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
-    make_key(path)
+    told = new_key(path, environment)
     show([f"private key {path}", f"public key  {path}.pub"])
+    show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
     return 0
 
 

@@ -48,7 +48,11 @@ def image_lines(label: str, image: Image) -> list[str]:
     """An image for people."""
     config = image.config
     layers = [(f"layer {number}", layer.digest, size(layer.size)) for number, layer in enumerate(image.layers, 1)]
-    lines = [f"{label} {image.platform}", f"  digest      {image.digest}", *(f"  {title:10}  {digest}  {weight}" for title, digest, weight in layers)]
+    lines = [
+        f"{label} {image.platform}",
+        f"  digest      {image.digest}",
+        *(f"  {title:10}  {digest}  {weight}" for title, digest, weight in layers),
+    ]
     lines.append(f"  user        {config.get('User') or '0 (root)'}")
     for title, key in (("entrypoint", "Entrypoint"), ("command", "Cmd")):
         lines += [f"  {title:10}  {' '.join(config[key])}"] if config.get(key) else []
