@@ -3,7 +3,7 @@
     BgError
     ├── BuildError        1   an action failed: its recipe is at fault, or its inputs
     ├── UsageError        2   the command line does not make sense
-    ├── TargetError       3   a label or pattern names nothing, or more than one thing
+    ├── TargetError       3   a label or pattern names nothing, more than one thing, or what is not built yet
     ├── ManifestError     4   buildgraph.yaml cannot be used
     ├── RecipeError       5   a recipe cannot be read, or says what melange or apko would refuse
     ├── GraphError        6   a cycle, a package made twice, a requirement that nothing meets
@@ -83,7 +83,7 @@ class UsageError(BgError):
 
 
 class TargetError(BgError):
-    """A label or pattern names nothing, or more than one thing."""
+    """A label or pattern names nothing, more than one thing, or what is not built yet."""
 
     exit_code = 3
 

@@ -111,11 +111,10 @@ def package_files(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | Non
 
 def package_sbom(path: Path) -> bytes | None:
     """The SPDX document that melange puts into a package (pkg/build/sbom/spdx/spdx.go), None where there is none."""
-    found = None
     for member, content in package_files(path):
         if content is not None and _SBOM.fullmatch(member.name):
-            found = content.read()
-    return found
+            return content.read()
+    return None
 
 
 class _HashingReader:

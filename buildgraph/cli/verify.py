@@ -48,8 +48,14 @@ def verify(options: argparse.Namespace, session: Session) -> int:
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         message = f"a second build of {failed[0]}{more} did not give what the cache has"
-        raise VerifyError(message, hint="a recipe that cannot be reproducible may say `reproducible: false` in the manifest")
+        raise VerifyError(message, hint=_hint(findings))
     return 0
+
+
+def _hint(findings: list[Finding]) -> str:
+    if any(finding.verdict == "differs" and not finding.damaged for finding in findings):
+        return "where a recipe cannot do better, `reproducible: false` for its target in the manifest says so"
+    return "`bg build` makes again what was damaged" if any(finding.damaged for finding in findings) else ""
 
 
 def _reasons(held: Holdings, wanted: list[str]) -> str:
@@ -91,7 +97,7 @@ def _finding(name: str, cached: Cached, second: Second, session: Session, kept: 
     declared = not session.manifest.settings(session.graph.nodes[name].label).reproducible
     if second.damaged:
         differences = tuple(Difference((path,), "damaged in the cache") for path in second.damaged)
-        return Finding(name, "differs", before, second.surroundings, differences)
+        return Finding(name, "differs", before, second.surroundings, differences, damaged=True)
     if second.error is not None or second.surroundings is None:
         return Finding(name, "failed", before, note=second.error.render() if second.error else "")
     if second.is_same(cached.record):

@@ -62,11 +62,16 @@ class _Comparison:
 
     def outputs(self, before: Mapping[str, Path], again: Mapping[str, Path], *, image: bool) -> Iterator[Difference]:
         if image:
-            yield from self.image(before, again)
-            layout = f"{LAYOUT}/"
-            before, again = (
-                {path: file for path, file in part.items() if not path.startswith(layout)} for part in (before, again)
-            )
+            told = False
+            try:
+                with malformed(before[f"{LAYOUT}/index.json"], "the image"):
+                    for difference in self.image(before, again):
+                        told = True
+                        yield difference
+            except RepositoryError as error:
+                yield Difference((LAYOUT,), "cannot be read", error.what)
+            if told:  # SBOMs and what else names digests follow
+                return
         yield from _only(sorted(before), sorted(again), ())
         for path in sorted(before.keys() & again.keys()):
             if _same(before[path], again[path]):
@@ -115,15 +120,6 @@ class _Comparison:
         """The images of an index, platform by platform: configuration, then layer by layer."""
         layouts = _Layout(before), _Layout(again)
         images = [layout.images() for layout in layouts]
-        told = False
-        for difference in self.images(layouts, images):
-            told = True
-            yield difference
-        index = f"{LAYOUT}/index.json"
-        if not told:
-            yield from self.json((index,), *(layout.read(index) for layout in layouts))
-
-    def images(self, layouts: tuple[_Layout, _Layout], images: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
         yield from _only(sorted(images[0]), sorted(images[1]), ())
         for platform in sorted(images[0].keys() & images[1].keys()):
             one, other = images[0][platform], images[1][platform]

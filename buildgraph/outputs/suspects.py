@@ -27,6 +27,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f
 _PATH = re.compile(r"(?:^|[\s:=\"'])/(?:tmp|bg|home/build|var/tmp|proc)\b|tmp\.\w{6,}|melange-\w+-\d+|/tmp\w+")
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\b")
 _MONTHS = re.compile(r"\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\w*\b")
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _FILE_LIKE = re.compile(r"/|\.[A-Za-z]\w{0,4}$")
 _FRACTION_DIGITS = 9  # date +%N
 _PROCESS_DIGITS = 7  # the largest process id is 4,194,304
@@ -69,15 +70,15 @@ def _of_texts(before: str, again: str, clues: Clues) -> Iterator[str]:
         return
     if _is_path(one, clues.before) and _is_path(other, clues.again):
         yield PATH
-    one, other = _numbers(one, other)
-    if one.isdigit() and other.isdigit():
-        yield from _of_numbers(one, other, clues)
-    elif _is_time(one, before, clues.before) and _is_time(other, again, clues.again):
+    numbers = _numbers(one, other)
+    if _is_time(one, before, clues.before) and _is_time(other, again, clues.again):
         yield TIME
+    elif all(number.isdigit() for number in numbers):
+        yield from _of_numbers(*numbers, clues)
     elif re.fullmatch(rf"[0-9a-f]{{{_HASH_DIGITS},}}", one) and len(one) == len(other):
         yield HASH
     if _words(before) == _words(again):
-        yield of_order(re.findall(r"[^\s,;]+", before))
+        yield of_order(re.findall(r"[^\s,;]+", one or before))
 
 
 def _of_numbers(one: str, other: str, clues: Clues) -> Iterator[str]:
@@ -158,7 +159,7 @@ def _is_time(part: str, line: str, build: Build) -> bool:
     day = datetime.fromtimestamp(build.ended, UTC)
     days = (day - _DAY, day, day + _DAY)
     return any(one.strftime(form) in part for one in days for form in ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d")) or bool(
-        _MONTHS.search(line) and _CLOCK.search(line)
+        _MONTHS.search(line) and (_CLOCK.search(line) or _YEAR.search(line))
     )
 
 

@@ -23,7 +23,10 @@ _SHOWN = 10  # differences of one node
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one node. ``note`` says why, where that is not told by the differences."""
+    """What became of one node.
+
+    ``note`` says why, where that is not told by the differences; ``damaged``: that the cache's own files are not what they were.
+    """
 
     node: str
     verdict: Verdict
@@ -31,6 +34,7 @@ class Finding:
     again: Surroundings | None = None
     differences: tuple[Difference, ...] = ()
     note: str = ""
+    damaged: bool = False
 
 
 def finding_lines(finding: Finding) -> list[str]:

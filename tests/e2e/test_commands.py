@@ -30,6 +30,8 @@ COMMANDS = (
     "query",
     "graph",
     "explain",
+    "inspect",
+    "verify",
     "lock",
     "run",
     "clean",

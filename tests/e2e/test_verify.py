@@ -224,4 +224,5 @@ def test_a_damaged_blob(empty: Workspace) -> None:
     done = empty.bg("verify", "//:same")
     assert done.code == 13
     assert "x86_64/same-1.0.0-r0.apk: damaged in the cache" in done.out
+    assert "hint: `bg build` makes again what was damaged" in done.err
     assert empty.build("//:same").ran == {"//:same"}
