@@ -6,7 +6,9 @@ the manifest does too, and so does the manifest's in the index.
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ _HEX = 16  # bytes shown of a binary file
 _AROUND = 64  # bytes looked at around a differing one
 _NOTE = b"GNU\0"  # before a build id, which is a hash of the rest of the file (elf.h: ELF_NOTE_GNU)
 _LONGEST_NOTE = 32
+_STRING = re.compile(rb"[\x20-\x7e]{4,}")  # what strings(1) takes for a text
+_FIRST_STRINGS = 20
 _FOLLOWS = ("datahash = ", "size = ")  # in a .PKGINFO: from the data
 
 Blob = Callable[[str], Path]
@@ -213,6 +217,10 @@ class _Comparison:
                 if told_lines:
                     yield from told_lines
                     return
+            text = self.strings(where, one, other)
+            if text is not None:
+                yield text
+                return
             offset = _beyond_build_id(one, other, offset)
         yield self.binary(where, before, again, offset)
 
@@ -228,6 +236,23 @@ class _Comparison:
         if sorted(before) == sorted(again):
             guess = (suspects.of_order(before),)
         yield Difference(where, "content", *_around(one, other), at=f"line {number + 1}", suspects=guess)
+
+    def strings(self, where: tuple[str, ...], before: bytes, again: bytes) -> Difference | None:
+        """A text that differs within binary files, as `strings` would show it: of the first few one with a suspect, or the first.
+
+        A text of another length moves all that follows and changes offsets in headers: the first differing byte says little.
+        """
+        pairs = zip(_STRING.finditer(before), _STRING.finditer(again), strict=False)
+        differing = (pair for pair in pairs if pair[0][0] != pair[1][0])
+        found = None
+        for old, new in itertools.islice(differing, _FIRST_STRINGS):
+            one, other = old[0].decode("ascii"), new[0].decode("ascii")
+            guess = suspects.of_texts(one, other, self.clues)
+            if guess or found is None:
+                found = Difference(where, "content", *_around(one, other), f"offset {old.start():#x}", guess)
+            if guess:
+                break
+        return found
 
     def binary(self, where: tuple[str, ...], before: BinaryIO, again: BinaryIO, offset: int) -> Difference:
         """The bytes from the first differing one on, and a guess from the text or the number that they are part of."""

@@ -60,6 +60,8 @@ def of_texts(before: str, again: str, clues: Clues) -> tuple[str, ...]:
 
 
 def _of_texts(before: str, again: str, clues: Clues) -> Iterator[str]:
+    if before == again:
+        return
     one, other = _differing_part(before, again)
     hosts = clues.before.host_name, clues.again.host_name
     if all(hosts) and hosts[0] != hosts[1] and _replaced(before, *hosts) == again:

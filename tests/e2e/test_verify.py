@@ -226,3 +226,25 @@ def test_a_damaged_blob(empty: Workspace) -> None:
     assert "x86_64/same-1.0.0-r0.apk: damaged in the cache" in done.out
     assert "hint: `bg build` makes again what was damaged" in done.err
     assert empty.build("//:same").ran == {"//:same"}
+
+
+@pytest.mark.slow
+def test_a_program_that_has_its_build_in_it(empty: Workspace) -> None:
+    """A compiled program: shown is the text that differs, not the build id and the numbers before it, which only follow."""
+    source = 'printf "#include <stdio.h>\\nint main(void) { puts(HOST); }\\n" >main.c'
+    compiled = 'cc -g -DHOST="\\"built on $(cat /proc/sys/kernel/hostname)\\"" -Wl,--build-id -o "$OUT/usr/share/main" main.c'
+    empty.write("recipes/program.yaml", package("program", f"{source}\n{compiled}", needs=("build-base",)))
+    empty.build("//:program")
+    done = empty.bg("verify", "--json", "//:program")
+    found = nodes(done)["//:program"]["differences"]
+    told = next(difference for difference in found if difference["where"][-1] == "usr/share/main")
+    assert (told["before"], told["again"]) == ("built on bg", "built on elsewhere")
+    assert told["suspects"] == ["the host's name"]
+
+
+@pytest.mark.slow
+def test_the_example_is_the_same(example: Workspace) -> None:
+    """Every package and image of it."""
+    done = example.bg("verify", "//...")
+    assert done.code == 0, done.out
+    assert "10 built again: 10 the same" in done.out

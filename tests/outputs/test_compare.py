@@ -169,12 +169,19 @@ def test_a_time_in_a_binary_file(tmp_path: Path, order: str) -> None:
 def test_a_build_id_follows_from_the_rest(tmp_path: Path) -> None:
     """Of an ELF file the difference behind the build id is shown, not the id that comes first."""
 
-    def program(build_id: bytes, text: bytes) -> bytes:
-        return b"\x7fELF" + b"\0" * 60 + struct.pack("<III", 4, 20, 3) + b"GNU\0" + build_id * 20 + b"\0" * 40 + text + b"\0"
+    def program(build_id: bytes, code: bytes) -> bytes:
+        return b"\x7fELF" + b"\0" * 60 + struct.pack("<III", 4, 20, 3) + b"GNU\0" + build_id * 20 + b"\0" * 40 + code
 
-    [found] = contents(tmp_path, program(b"\x01", b"/tmp/tmp.aaaaaa/x.c"), program(b"\x02", b"/tmp/tmp.bbbbbb/x.c"))
-    assert found.before.endswith("aaaaaa/x.c.")
-    assert found.suspects == ("a build path or the name of a temporary file",)
+    [found] = contents(tmp_path, program(b"\x01", b"\xc3"), program(b"\x02", b"\xcc"))
+    assert (found.before, found.again) == ("c3  .", "cc  .")
+
+
+def test_a_text_in_a_binary_file(tmp_path: Path) -> None:
+    """Is shown as a text, also where another length moves what follows and changes numbers before it."""
+    one, other = (bytes([len(text)]) + b"\0\1" + text + b"\0same text\0" for text in (b"by root@bg", b"by root@elsewhere"))
+    [found] = contents(tmp_path, one, other)
+    assert (found.at, found.before, found.again) == ("offset 0x3", "by root@bg", "by root@elsewhere")
+    assert found.suspects == ("the host's name",)
 
 
 def test_lines_in_another_order(tmp_path: Path) -> None:

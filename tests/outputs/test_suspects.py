@@ -39,7 +39,9 @@ def test_a_suspect_is_named(before: str, again: str, suspect: str) -> None:
     assert suspect in suspects.of_texts(before, again, CLUES)
 
 
-@pytest.mark.parametrize(("before", "again"), [("apples", "pears"), ("", "more"), ("x = yes", "x = no"), ("1.2.3", "1.2.3-rc")])
+@pytest.mark.parametrize(
+    ("before", "again"), [("apples", "pears"), ("", "more"), ("", ""), ("bg", "bg"), ("x = yes", "x = no"), ("1.2.3", "1.2.3-rc")]
+)
 def test_nobody_is_named_without_a_reason(before: str, again: str) -> None:
     assert suspects.of_texts(before, again, CLUES) == ()
 
