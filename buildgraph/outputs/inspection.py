@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from buildgraph.apk.package import package_files
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.plan.record import Output, Record
 
-_INSTALLED = ("usr/lib/apk/db/installed", "lib/apk/db/installed")  # apk's database; where it lies depends on the base layout
+_INSTALLED = "usr/lib/apk/db/installed"  # apko, pkg/apk/apk/const.go
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,12 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer of an image, as its manifest has it."""
+    """A layer of an image, as its manifest has it, and the packages that make it where layers are made of packages."""
 
     digest: str
     size: int
     media_type: str
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +122,23 @@ def _path(files: dict[str, Path], digest: str) -> Path:
 def _image(entry: Any, files: dict[str, Path], source_of: SourceOf) -> Image:
     manifest = json.loads(_path(files, entry["digest"]).read_bytes())
     config = json.loads(_path(files, manifest["config"]["digest"]).read_bytes())
-    layers = tuple(Layer(layer["digest"], layer["size"], layer["mediaType"]) for layer in manifest["layers"])
-    installed = _database([_path(files, layer.digest) for layer in layers])
-    packages = tuple(Installed(package, source_of(package)) for package in installed)
+    databases = [_database(_path(files, layer["digest"])) for layer in manifest["layers"]]
+    # The last layer's has all packages; those of the layers below list what is in them (apko, pkg/build/layers.go).
+    parts = [tuple(package.name for package in database) for database in databases[:-1]]
+    layers = tuple(
+        Layer(layer["digest"], layer["size"], layer["mediaType"], names)
+        for layer, names in zip(manifest["layers"], [*parts, ()], strict=True)
+    )
+    packages = tuple(Installed(package, source_of(package)) for package in databases[-1])
     platform = "/".join(filter(None, (config["os"], config["architecture"], config.get("variant", ""))))
     return Image(platform, entry["digest"], layers, config.get("config", {}), packages)
 
 
-def _database(layers: Sequence[Path]) -> list[IndexEntry]:
-    """What apk's database lists: the last layer that has one counts."""
-    for layer in reversed(layers):
-        with tarfile.open(layer) as archive:
-            for info in archive:
-                content = archive.extractfile(info) if info.name.lstrip("./") in _INSTALLED else None
-                if content is not None:
-                    return sorted(parse_index(content.read().decode("utf-8", "replace"), info.name), key=lambda entry: entry.name)
+def _database(layer: Path) -> list[IndexEntry]:
+    """What apk's database in a layer lists, by name."""
+    with tarfile.open(layer) as archive:
+        for info in archive:
+            content = archive.extractfile(info) if info.name.removeprefix("./") == _INSTALLED else None
+            if content is not None:
+                return sorted(parse_index(content.read().decode("utf-8", "replace"), info.name), key=lambda entry: entry.name)
     return []

@@ -47,12 +47,9 @@ def _file_row(file: File) -> tuple[str, str, str]:
 def image_lines(label: str, image: Image) -> list[str]:
     """An image for people."""
     config = image.config
-    layers = [(f"layer {number}", layer.digest, size(layer.size)) for number, layer in enumerate(image.layers, 1)]
-    lines = [
-        f"{label} {image.platform}",
-        f"  digest      {image.digest}",
-        *(f"  {title:10}  {digest}  {weight}" for title, digest, weight in layers),
-    ]
+    lines = [f"{label} {image.platform}", f"  digest      {image.digest}"]
+    for number, layer in enumerate(image.layers, 1):
+        lines.append(f"  layer {number:<4}  {layer.digest}  {size(layer.size):>9}  {' '.join(layer.packages)}".rstrip())
     lines.append(f"  user        {config.get('User') or '0 (root)'}")
     for title, key in (("entrypoint", "Entrypoint"), ("command", "Cmd")):
         lines += [f"  {title:10}  {' '.join(config[key])}"] if config.get(key) else []

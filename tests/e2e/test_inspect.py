@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.e2e.tiny import image, package
 from tests.e2e.workspace import Workspace
 
 pytestmark = pytest.mark.e2e
@@ -67,6 +68,21 @@ def test_for_people(built_example: Workspace) -> None:
     line = next(line for line in out.splitlines() if line.strip().startswith("libstock "))
     assert line.split() == ["libstock", "1.2.0-r0", "18.6", "KiB", "Apache-2.0", "//packages:libstock@x86_64"]
     assert "0777  link      usr/lib/libstock.so.1 -> libstock.so.1.2.0" in out
+
+
+def test_layers_made_of_packages(empty: Workspace) -> None:
+    """Which packages a layer is made of, where apko makes layers by package; what is installed is told once."""
+    for name in ("one", "two"):
+        empty.write(f"recipes/{name}.yaml", package(name, f'echo {name} >"$OUT/usr/share/{name}"'))
+    empty.write("recipes/image.yaml", image("one", "two") + "layering: {strategy: origin, budget: 3}\n")
+    empty.build("//:image")
+    [found] = empty.bg("inspect", "--json", "//:image").answer[0]["images"]
+    parts = [layer["packages"] for layer in found["layers"]]
+    assert len(parts) > 1
+    assert parts[-1] == []
+    names = sorted(name for part in parts for name in part)
+    assert names == [package["name"] for package in found["packages"]]
+    assert {"one", "two"} < set(names)
 
 
 def test_what_is_not_built(fresh: Workspace) -> None:
