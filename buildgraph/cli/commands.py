@@ -55,6 +55,14 @@ def _command(name: str) -> Command:
         from buildgraph.cli import building
 
         return building.build if name == "build" else building.run_image
+    if name == "verify":
+        from buildgraph.cli.verify import verify
+
+        return verify
+    if name == "inspect":
+        from buildgraph.cli.inspect import inspect
+
+        return inspect
     if name == "affected":
         from buildgraph.cli.affected import affected
 
@@ -140,7 +148,7 @@ def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
 def clean(options: argparse.Namespace, session: Session) -> int:
     """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
     out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "packages")]
+    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
     try:
         for folder in ours:
             if folder.exists():
@@ -175,14 +183,15 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, make_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
 
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
-    make_key(path)
+    told = new_key(path, environment)
     show([f"private key {path}", f"public key  {path}.pub"])
+    show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
     return 0
 
 

@@ -27,7 +27,7 @@ KEYS = (
     "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
     "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
-TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
+TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
 TOOLS = ("pinned", "path")
 
@@ -38,7 +38,8 @@ class TargetSettings:
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
     the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners); ``options``,
-    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``.
+    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``;
+    ``reproducible``: whether a second build is expected to give the same bytes.
     """
 
     sources: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class TargetSettings:
     tag: str | None = None
     vars_file: str = ""
     env_files: tuple[str, ...] = ()
+    reproducible: bool = True
     place: str = ""
 
     def files(self) -> tuple[str, ...]:
@@ -200,7 +202,7 @@ class _Reader:
                 case "env-file":
                     listed = self.items(value, key) if isinstance(value, Sequence) else [value]
                     values["env_files"] = tuple(self.folder(item, "an env-file") for item in listed)
-                case "root":
+                case "root" | "reproducible":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:
                     values[key] = self.text(value, key)
