@@ -54,13 +54,14 @@ COMMANDS = {
     "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
+    "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
     "clean": "remove outputs, and with --cache the cache",
     "keygen": "make a key that package repositories are signed with",
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "fetch", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -120,6 +121,11 @@ def _planning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden"
     )
+    parser.add_argument("--offline", action="store_true", help="fetch nothing: what is not at hand is an error (see `bg fetch`)")
+    _locking(parser)
+
+
+def _locking(parser: argparse.ArgumentParser) -> None:
     lock = parser.add_mutually_exclusive_group()
     lock.add_argument(
         "--locked",
@@ -260,7 +266,7 @@ def _affected(parser: argparse.ArgumentParser) -> None:
         "--shards", type=_positive, default=0, metavar="N", help="with --format matrix: pack targets into N groups"
     )
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if anything is affected")
-    parser.set_defaults(offline=True)
+    parser.set_defaults(offline=True, stand_ins=True)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -279,6 +285,13 @@ def _lock(parser: argparse.ArgumentParser) -> None:
         help="move these packages, or all, to what the repositories have now",
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is missing")
+    _json(parser)
+
+
+def _fetch(parser: argparse.ArgumentParser) -> None:
+    _targets(parser, "//...")
+    _locking(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     _json(parser)
 
 
@@ -318,6 +331,7 @@ _OPTIONS = {
     "affected": _affected,
     "explain": _explain,
     "lock": _lock,
+    "fetch": _fetch,
     "run": _run,
     "clean": _clean,
     "keygen": _keygen,

@@ -92,6 +92,7 @@ def local_runner(session: Session) -> LocalRunner:
         store=session.store,
         locks=session.locks,
         repositories=session.repositories,
+        sources=session.sources,
         tools=session.tools,
         materials=session.inputs.materials,
         lock=lambda: session.lock,

@@ -59,6 +59,10 @@ def _command(name: str) -> Command:
         from buildgraph.cli.affected import affected
 
         return affected
+    if name == "fetch":
+        from buildgraph.cli.fetch import fetch
+
+        return fetch
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
@@ -87,6 +91,7 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
         offline=getattr(options, "offline", False),
+        stand_ins=getattr(options, "stand_ins", False),
     )
 
 

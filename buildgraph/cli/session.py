@@ -25,6 +25,7 @@ from buildgraph.errors import BgError, GraphError, LockError, RecipeError, Repos
 from buildgraph.execute import asking, box, locking, process
 from buildgraph.execute.download import is_remote
 from buildgraph.execute.repositories import Repositories
+from buildgraph.execute.sources import Sources
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import Graph
@@ -52,7 +53,10 @@ from buildgraph.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line and the environment decide; the manifest decides the rest."""
+    """What the command line and the environment decide; the manifest decides the rest.
+
+    ``offline``: nothing is fetched; with ``stand_ins`` names then stand for the tools and keys that are not at hand.
+    """
 
     root: Path
     here: Path
@@ -64,6 +68,7 @@ class Settings:
     sealed: bool = True
     locked: bool | None = None
     offline: bool = False
+    stand_ins: bool = False
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -250,6 +255,12 @@ class Session:
         return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
 
     @cached_property
+    def sources(self) -> Sources:
+        """Where the sources come from that recipes pin."""
+        offline, environment = self.settings.offline, self.settings.environment
+        return Sources(self.manifest, self.cas, self.records, self.console.say, environment, offline)
+
+    @cached_property
     def tools(self) -> Toolbox:
         """melange, apko and bubblewrap, provisioned on first use."""
         for folder in self.settings.environment.get("PATH", os.defpath).split(os.pathsep):
@@ -271,11 +282,11 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """What counts for every node; offline, which tools are meant stands for the versions of those that are not at hand."""
+        """What counts for every node; the name stands for the version of a tool that is not at hand, where that may be."""
         try:
             melange, apko = self.tools.melange_version, self.tools.apko_version
         except ToolError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             melange = apko = self.manifest.tools
         return Environment(melange, apko, box.FORMAT, self.settings.sealed)
@@ -339,11 +350,11 @@ class Session:
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
-        """The public key that a keyring line names; offline, the line stands for one that cannot be had."""
+        """The public key that a keyring line names; the line stands for one that cannot be had, where that may be."""
         try:
             return self.repositories.key_file(line).read_bytes()
         except RepositoryError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             return line.encode()
 

@@ -1,6 +1,6 @@
 """What git knows: revisions, and how the files of a work tree stand to them. Asked of the git on PATH.
 
-Nothing is written but git's own note of file times in its index, as `git diff` does.
+Of a user's repository nothing is written but git's own note of file times in its index, as `git diff` does.
 """
 
 from __future__ import annotations
@@ -199,6 +199,14 @@ def find_repository(folder: Path, environment: Mapping[str, str]) -> Repository 
     return Repository(Path(own), Path(top), env, shallow == "true")
 
 
+def new_repository(folder: Path, environment: Mapping[str, str]) -> Repository:
+    """A new bare repository in a folder that is made, with nothing in it. Raises ToolError."""
+    env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS
+    folder.mkdir()
+    _git(("init", "--quiet", "--bare", "--template=", "."), env, folder)
+    return Repository(folder, None, env)
+
+
 def _git(
     arguments: Sequence[str],
     env: Mapping[str, str],
@@ -211,7 +219,7 @@ def _git(
     try:
         answer = process.run(command, env=env, cwd=cwd, given=given)
     except ToolError as error:
-        raise ToolError(error.what, hint="bg asks the program `git` what there was at a revision; install it") from error
+        raise ToolError(error.what, hint="bg asks the program `git` about repositories; install it") from error
     if answer.returncode not in fine:
         message = f"`git {arguments[0]}` failed in {cwd}"
         raise ToolError(message, details=answer.stderr.strip())

@@ -23,8 +23,8 @@ OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
+    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
 TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
 NETWORK_MODES = ("as-needed", "on", "off")
@@ -67,6 +67,7 @@ class Manifest:
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()
+    source_mirrors: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
     network: str = "as-needed"
     source_date_epoch: int = EPOCH_1980
@@ -159,7 +160,7 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring" | "exclude":
+            case "architectures" | "repositories" | "keyring" | "exclude" | "source-mirrors":
                 return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors":
                 pairs = self.mapping(node, key).items.items()
