@@ -252,7 +252,7 @@ class Executor:
         tool = "melange" if materials.kind == "package" else "apko"
         message = f"{tool} failed on {action.node.label} (exit code {code})"
         shown = collect.from_the_error(lines, _LOG_TAIL)
-        hint = collect.failure_hint(lines, network=materials.uses_network)
+        hint = collect.failure_hint(lines, materials)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"
         where = _place(collect.failing_step(lines, materials) or action.node.path)
         return BuildError(message, where=where, details=details, hint=hint)
