@@ -73,7 +73,12 @@ def checkout_from_json(raw: Mapping[str, Any] | None) -> Checkout | None:
         pack, index = parse_digest(raw["pack"]), parse_digest(raw["index"])
         refs = {ref: name for ref, name in raw["refs"].items() if _REF.fullmatch(ref) and _HASH.fullmatch(name)}
         names = (raw["name"], *raw["shallow"])
-        sound = refs == raw["refs"] and any(ref.startswith(_BRANCH) for ref in refs) and all(map(_HASH.fullmatch, names))
+        sound = (
+            refs == raw["refs"]
+            and isinstance(raw["shallow"], list)
+            and any(ref.startswith(_BRANCH) for ref in refs)
+            and all(map(_HASH.fullmatch, names))
+        )
         return Checkout(raw["name"], pack, index, refs, tuple(raw["shallow"])) if sound and pack and index else None
     except (KeyError, TypeError, AttributeError):
         return None

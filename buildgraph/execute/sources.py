@@ -126,7 +126,7 @@ class Sources:
         for mirror in self._mirrors():
             for path in dict.fromkeys((source.digest, f"{kind}/{digits}", digits, name)):
                 place = f"{mirror}/{path}"
-                if path and (is_remote(mirror) or Path(place).is_file()):
+                if path and (Path(place).is_file() or (is_remote(mirror) and not self.offline)):
                     yield place
         yield self._located(source.address)
 
@@ -161,7 +161,7 @@ class Sources:
         for mirror in self._mirrors():
             for path in dict.fromkeys((name, f"{name.removesuffix('.git')}.git", name.removesuffix(".git"))):
                 place = f"{mirror}/{path}"
-                if Path(place).is_dir() or (is_remote(mirror) and not self.offline):
+                if Path(place).is_dir() or ("://" in mirror and not self.offline):
                     yield place
         address = self._located(source.address)
         if self.offline and not address.startswith("/"):
@@ -172,7 +172,7 @@ class Sources:
 
     def _mirrors(self) -> Iterator[str]:
         for mirror in self.manifest.source_mirrors:
-            yield mirror.rstrip("/") if is_remote(mirror) else str(self.manifest.root / mirror)
+            yield mirror if "://" in mirror else str(self.manifest.root / mirror)
 
     def _located(self, address: str) -> str:
         mirrored = self.manifest.mirrored(address)

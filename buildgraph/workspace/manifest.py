@@ -160,11 +160,10 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring" | "exclude" | "source-mirrors":
+            case "architectures" | "repositories" | "keyring" | "exclude":
                 return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
-            case "mirrors":
-                pairs = self.mapping(node, key).items.items()
-                return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+            case "mirrors" | "source-mirrors":
+                return self._mirrors(node) if key == "mirrors" else self._source_mirrors(node)
             case "targets":
                 return self._targets(node)
             case "network" | "tools":
@@ -175,6 +174,19 @@ class _Reader:
                 return self.number(node, key)
             case _:
                 return self.text(node, key)
+
+    def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
+        pairs = self.mapping(node, "mirrors").items.items()
+        return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+
+    def _source_mirrors(self, node: Node) -> tuple[str, ...]:
+        found = []
+        for item in self.items(node, "source-mirrors"):
+            text = self.text(item, "a source mirror")
+            if "://" in text and not text.startswith(("https://", "http://", "git://")):
+                raise self.error("a source mirror is a folder, or an address with https, http or git", item)
+            found.append(text.rstrip("/"))
+        return tuple(found)
 
     def _targets(self, node: Node) -> dict[str, TargetSettings]:
         found = {}

@@ -113,6 +113,11 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha512(data: bytes) -> str:
+    """The other digest that recipes name."""
+    return hashlib.sha512(data).hexdigest()
+
+
 def no_network() -> list[str]:
     """A command prefix for a process tree that has no network but a loopback that is down. Skips where that cannot be."""
     prefix = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]

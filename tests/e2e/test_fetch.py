@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
@@ -20,7 +19,9 @@ from tests.e2e.sources import (
     no_network,
     repositories_served,
     sha256,
+    sha512,
 )
+from tests.e2e.test_survival import wrong_blobs
 from tests.e2e.tiny import package
 from tests.e2e.workspace import MANIFEST, Ran, Workspace
 
@@ -104,7 +105,7 @@ def archive_recipes(world: World) -> None:
     world.recipe("tool", "fetch", given, 'cp main.c "$OUT/usr/share/main.c"')
     world.workspace.edit("recipes/tool.yaml", "package:", "vars: {one: '1'}\npackage:")
     (world.files / "plain.txt").write_text("plain\n")
-    given = {"uri": f"{world.http}/plain.txt", "expected-sha512": hashlib.sha512(b"plain\n").hexdigest(), "extract": "false"}
+    given = {"uri": f"{world.http}/plain.txt", "expected-sha512": sha512(b"plain\n"), "extract": "false"}
     world.recipe("plain", "fetch", given, 'echo more >>plain.txt; cp plain.txt "$OUT/usr/share/plain.txt"')
 
 
@@ -146,3 +147,132 @@ def test_sources_come_before_and_the_build_needs_no_network(world: World) -> Non
         f"{commits['second']}1600000200",
         f"{commits['first']}1600000000",
     ]
+
+
+def test_what_a_step_does_to_its_sources_stays_in_its_box(world: World) -> None:
+    """It may write to what it was given, as to what it would have downloaded; the cache has what it had."""
+    archive_recipes(world)
+    ws = world.workspace
+    ws.edit("recipes/plain.yaml", "echo more", "echo evil | tee /var/cache/melange/sha512:*; echo more")
+    before = ws.build("//:plain").digests()
+    assert wrong_blobs(ws.root / "cache") == []
+    ws.edit("recipes/plain.yaml", "echo evil |", "echo worse |")
+    assert ws.build("//:plain").ran == {"//:plain"}
+    assert content(ws, "plain")["usr/share/plain.txt"][0] == "plain\nmore\n"
+    assert before
+
+
+def test_a_key_is_the_same_whether_or_not_a_source_is_at_hand(world: World) -> None:
+    """So is what comes of it: nothing that bg brings before is asked of the network by the action."""
+    archive_recipes(world)
+    ws = world.workspace
+    assert ws.bg("lock").code == 0
+    before = ws.bg("plan", "--json").answer
+    assert ws.bg("fetch").code == 0
+    assert ws.bg("plan", "--json").answer == before
+    assert all(node["network"] == [] for node in before["nodes"].values())
+    built = ws.build("--offline", "//...").digests()
+    fresh = ws.build(env={"BG_CACHE_DIR": str(world.files.parent / "another")})
+    assert fresh.ran == {"//:plain", "//:tool"}
+    assert fresh.digests() == built
+
+    (world.files / "plain.txt").write_text("plainer\n")
+    ws.edit("recipes/plain.yaml", sha512(b"plain\n"), sha512(b"plainer\n"))
+    again = ws.build()
+    assert again.ran == {"//:plain"}
+    assert f"the source {world.http}/plain.txt: sha512:{sha512(b'plain' + bytes([10]))} -> sha512:" in again.reasons("//:plain")
+
+
+def test_what_is_not_pinned_stays_with_the_network(world: World) -> None:
+    """The plan says which recipes and why, `bg fetch` too; offline they are errors, unless they are in the cache."""
+    ws = world.workspace
+    (world.files / "plain.txt").write_text("plain\n")
+    given = {"uri": f"{world.http}/plain.txt", "expected-none": "true", "extract": "false"}
+    world.recipe("loose", "fetch", given, 'cp plain.txt "$OUT/usr/share/"')
+    upstream, commits = upstream_with_history(world.repositories / "up")
+    world.recipe("moving", "git-checkout", {"repository": f"{world.git}/up"}, "true")
+    pinned = {"repository": f"{world.git}/up", "tag": "v1", "expected-commit": commits["first"]}
+    world.recipe("picked", "git-checkout", {**pinned, "cherry-picks": f"trunk/{commits['second']}: why\n"}, "true")
+    world.recipe("nested", "git-checkout", {**pinned, "recurse-submodules": "true"}, "true")
+    ws.write("recipes/curls.yaml", package("curls", f"curl -sf {world.http}/plain.txt || true"))
+    why = {
+        "//:loose@x86_64": "uses: fetch without a checksum (recipes/loose.yaml:4)",
+        "//:moving@x86_64": "uses: git-checkout without expected-commit (recipes/moving.yaml:4)",
+        "//:picked@x86_64": "uses: git-checkout with cherry-picks (recipes/picked.yaml:4)",
+        "//:nested@x86_64": "uses: git-checkout with submodules (recipes/nested.yaml:4)",
+        "//:curls@x86_64": "curl (recipes/curls.yaml:7)",
+    }
+    nodes = ws.bg("plan", "--json").answer["nodes"]
+    assert {name: node["network"] for name, node in nodes.items()} == {name: [reason] for name, reason in why.items()}
+    assert ws.bg("fetch", "--json").answer["networked"] == {name: [reason] for name, reason in why.items()}
+    told = ws.bg("fetch", "//:loose")
+    assert "1 target cannot be built with --offline" in told.out
+    assert f"//:loose@x86_64 is built with the network: {why['//:loose@x86_64']}" in told.err
+
+    refused = ws.bg("build", "--offline", "//:loose")
+    assert refused.code == 11
+    assert "//:loose needs the network, which --offline rules out" in refused.err
+    assert why["//:loose@x86_64"] in refused.err
+    assert ws.build("//:loose", "//:moving").ran == {"//:loose", "//:moving"}
+    assert world.offline("//:loose", "//:moving").ran == set()
+    assert upstream
+
+
+def test_offline_says_what_is_missing(world: World, seed_with_git: Path) -> None:
+    """An index, a package, a source: each is named, with the command that brings it."""
+    archive_recipes(world)
+    ws = world.workspace
+    with archives_served(seed_with_git) as mirror:
+        ws.write("buildgraph.yaml", MANIFEST.format(seed=mirror) + WOLFI)
+
+        def refused(what: str) -> None:
+            done = ws.bg("build", "--offline", "//:tool")
+            assert done.code == 11, done.err
+            assert what in done.err
+            assert "hint: `bg fetch` brings it" in done.err
+
+        refused(f"{mirror}/x86_64/APKINDEX.tar.gz is not at hand, and may not be fetched now")
+        assert ws.bg("lock").code == 0
+        refused(f"cannot bring the source {world.http}/tool-1.tar.gz with sha256:")
+        ws.write("buildgraph.yaml", f"{MANIFEST.format(seed=mirror)}{WOLFI}source-mirrors: ['{world.files}']\n")
+        refused(".apk is not at hand, and may not be fetched now")
+        assert ws.bg("fetch", "//:tool").code == 0
+    assert world.offline("//:tool").ran == {"//:tool"}
+
+
+NAMES = ("sha256:{0}", "sha256/{0}", "{0}", "tool-1.tar.gz")
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_source_mirrors(world: World, remote: bool) -> None:
+    """Folders and addresses where sources lie by digest or by file name; whatever else lies there is passed over."""
+    data = make_archive(world.files / "source", {"main.c": "int main;\n"})
+    (world.files / "source").unlink()
+    ws, digest = world.workspace, sha256(data)
+    upstream_with_history(world.repositories / "up")
+    commit = Upstream(world.repositories / "up").git("rev-parse", "v1^{commit}")
+    given = {"uri": "http://127.0.0.1:9/x/tool-1.tar.gz?raw=1", "expected-sha256": digest}
+    world.recipe("tool", "fetch", given, 'cp main.c "$OUT/usr/share/main.c"')
+    given = {"repository": "http://127.0.0.1:9/x/up.git", "tag": "v1", "expected-commit": commit}
+    world.recipe("checkout", "git-checkout", given, DESCRIBES)
+    mirrors = [world.http, world.git] if remote else ["../files", str(world.repositories)]
+    manifest = f"{(ws.root / 'buildgraph.yaml').read_text()}source-mirrors: {json.dumps(mirrors)}\n"
+    ws.write("buildgraph.yaml", manifest)
+
+    (world.files / "tool-1.tar.gz").write_bytes(b"another file of that name")
+    refused = ws.bg("fetch", "//:tool")
+    assert refused.code == 11
+    assert f"tool-1.tar.gz: it has sha256:{sha256(b'another file of that name')}" in refused.err
+    assert f"with sha256:{digest} (recipes/tool.yaml:4)" in refused.err
+    for name in NAMES:
+        place = world.files / name.format(digest)
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(data)
+        env = {"BG_CACHE_DIR": str(world.files.parent / f"cache-{NAMES.index(name)}")}
+        done = ws.bg("fetch", "--json", "//...", env=env)
+        assert done.code == 0, done.err
+        assert len(done.answer["sources"]) == 2
+        place.unlink()
+    ws.environment["BG_CACHE_DIR"] = env["BG_CACHE_DIR"]
+    assert world.offline("//...").ran == {"//:tool", "//:checkout"}
+    assert content(ws, "checkout")["usr/share/url"][0] == "http://127.0.0.1:9/x/up.git\n"
