@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -276,3 +277,47 @@ def test_source_mirrors(world: World, remote: bool) -> None:
     ws.environment["BG_CACHE_DIR"] = env["BG_CACHE_DIR"]
     assert world.offline("//...").ran == {"//:tool", "//:checkout"}
     assert content(ws, "checkout")["usr/share/url"][0] == "http://127.0.0.1:9/x/up.git\n"
+
+
+def test_by_an_ordinary_user(ordinary: Workspace, tmp_path: Path) -> None:
+    """What is brought is his, and he builds from it with no network."""
+    (tmp_path / "files").mkdir()
+    with archives_served(tmp_path / "files") as address:
+        world = World(ordinary, tmp_path / "files", tmp_path, http=address)
+        archive_recipes(world)
+        fetched = ordinary.bg("fetch")
+        assert fetched.code == 0, fetched.err
+    assert world.offline("//...").ran == {"//:plain", "//:tool"}
+
+
+def test_without_the_sandbox(world: World) -> None:
+    """Sources come the same way; what they make is kept apart, as all that is made there."""
+    if os.geteuid() != 0:
+        pytest.skip("only root builds without user namespaces")
+    archive_recipes(world)
+    _, commits = upstream_with_history(world.repositories / "up")
+    given = {"repository": f"{world.git}/up", "tag": "v1", "expected-commit": commits["first"]}
+    world.recipe("tagged", "git-checkout", given, DESCRIBES)
+    sealed = world.workspace.build().digests()
+    world.servers.close()
+    opened = world.workspace.build("--offline", "--sandbox=off", "//...")
+    assert opened.ran == {"//:plain", "//:tool", "//:tagged"}
+    assert opened.digests() == sealed
+
+
+def test_network_off_is_for_the_steps(world: World) -> None:
+    """What a recipe pins is brought all the same, and the rest it has to do without."""
+    archive_recipes(world)
+    ws = world.workspace
+    ws.write("buildgraph.yaml", (ws.root / "buildgraph.yaml").read_text() + "network: off\n")
+    assert ws.build().ran == {"//:plain", "//:tool"}
+
+
+def test_a_checkout_without_tags_gets_that_hint(world: World) -> None:
+    """The history of a branch comes with no tag: which there are changes from day to day."""
+    _, commits = upstream_with_history(world.repositories / "up")
+    given = {"repository": f"{world.git}/up", "branch": "trunk", "expected-commit": commits["second"]}
+    world.recipe("described", "git-checkout", given, "git describe --tags")
+    done = world.workspace.bg("build", "//:described")
+    assert done.code == 1
+    assert "hint: bg gives a checkout no tag but the one that the recipe names" in done.err

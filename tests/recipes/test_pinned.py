@@ -8,7 +8,7 @@ import pytest
 
 from tests.recipes.reading import melange
 
-HEAD = "package:\n  name: foo\n  version: \"1\"\n"
+HEAD = 'package:\n  name: foo\n  version: "1"\n'
 A, B, C = "a" * 64, "b" * 128, "c" * 40
 ARCHIVE = {"uri": "https://x/y-${{package.version}}.tar.gz"}
 CHECKOUT = {"repository": "https://x/y", "expected-commit": C}
