@@ -26,7 +26,7 @@ Env = Mapping[str, str]
 
 def main() -> int:
     """Runs all benchmarks and writes benchmarks/latest.json."""
-    tools = find_tools(os.environ, tools_folder(), user_cache(os.environ), print)
+    tools = find_tools(os.environ, tools_folder(), Path(user_cache(os.environ)), print)
     with tempfile.TemporaryDirectory(prefix="bg-bench-") as folder:
         top = Path(folder)
         programs = top / "tools"
@@ -84,7 +84,7 @@ def cold(top: Path, env: Env) -> dict[str, float]:
 
 def own_environment(env: Env) -> dict[str, str]:
     """Where the launcher keeps its environment: setting that up is not what is measured."""
-    return {"XDG_CACHE_HOME": str(user_cache(env).parent)}
+    return {"XDG_CACHE_HOME": str(Path(user_cache(env)).parent)}
 
 
 def null(top: Path, env: Env) -> dict[str, float]:

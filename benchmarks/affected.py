@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import corpus
 from benchmarks.scale import once, settle
 from buildgraph.cli.places import user_cache
-from buildgraph.workspace.state import state_path
+from buildgraph.workspace.statefile import state_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 2
@@ -104,7 +104,7 @@ def _untracked(root: Path) -> None:
 
 def _forgotten(edit: Edit, env: Mapping[str, str]) -> Edit:
     def both(root: Path) -> None:
-        state_path(user_cache(env), root).unlink(missing_ok=True)
+        Path(state_path(user_cache(env), root)).unlink(missing_ok=True)
         edit(root)
 
     return both

@@ -151,7 +151,7 @@ def fill(root: Path, env: Mapping[str, str]) -> None:
     session = Session(commands.settings(options, env), Console(coloured=False, quiet=True))
 
     def runner(of: Session) -> LocalRunner:
-        return LocalRunner(StandIn(of), of.store, of.rebuilder, of.explainer, of.extend_lock)  # type: ignore[arg-type]
+        return LocalRunner(StandIn(of), of.store, of.rebuilder, of.explainer, of.locker.extend)  # type: ignore[arg-type]
 
     building.build(options, session, runner)
     session.save_state()

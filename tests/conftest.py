@@ -26,7 +26,7 @@ SEED = ROOT / ".seed"
 @pytest.fixture(scope="session")
 def toolbox() -> Toolbox:
     """The real tools, provisioned if need be."""
-    return find_tools(os.environ, tools_folder(), user_cache(os.environ), print)
+    return find_tools(os.environ, tools_folder(), Path(user_cache(os.environ)), print)
 
 
 @pytest.fixture(scope="session")

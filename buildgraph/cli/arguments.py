@@ -93,6 +93,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             setattr(options, name, value.replace(_HIDDEN, "-", 1))
     if named == "run":
         options.arguments = list(arguments[end + 1 :])
+    options.said = list(arguments)
     if not options.command:
         parser.print_help()
         raise SystemExit(0)

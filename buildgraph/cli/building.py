@@ -49,7 +49,8 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
         answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
-        session.remember(quick.asked(options, session.settings.here, session.settings.environment), stamps, answer)
+        asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
+        session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
     if result.failures:
         sys.stdout.flush()
@@ -64,7 +65,7 @@ def execute(
     wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
-    session.complete_lock(wanted, tolerant=options.keep_going)
+    session.locker.complete(wanted, tolerant=options.keep_going)
     runner = make_runner(session)
     with session.uninterrupted():
         result = scheduler.run(
@@ -103,7 +104,7 @@ def local_runner(session: Session) -> LocalRunner:
     )
     if not session.settings.sealed:
         session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
-    return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.extend_lock)
+    return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.locker.extend)
 
 
 def _half_of_free_memory() -> int:

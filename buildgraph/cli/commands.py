@@ -25,8 +25,8 @@ from buildgraph.workspace.manifest import find_workspace
 Command = Callable[[argparse.Namespace, Session], int]
 
 
-def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Runs a command; its exit code."""
+def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick.Look | None = None) -> int:
+    """Runs a command; its exit code. ``look`` is what was seen of the workspace before."""
     console = Console(
         coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False)
     )
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         from buildgraph.cli.init import init
 
         return init(options)
-    session = Session(settings(options, environment), console)
+    session = Session(settings(options, environment), console, look=look)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable
@@ -85,8 +85,8 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         root=find_workspace(here),
         here=here,
         environment=environment,
-        user_cache=user_cache(environment),
-        user_config=user_config(environment),
+        user_cache=Path(user_cache(environment)),
+        user_config=Path(user_config(environment)),
         cache=Path(cache).absolute() if cache else None,
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
@@ -108,7 +108,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    asked = quick.asked(options, session.settings.here, session.settings.environment)
+    asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
     session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
@@ -154,7 +154,7 @@ def lock(options: argparse.Namespace, session: Session) -> int:
         return 0
     if options.upgrade is not None:
         _forget(options.upgrade, session)
-    session.complete_lock(everything)
+    session.locker.complete(everything)
     if not session.workspace.lock_path.exists():
         write_lock(session.workspace.lock_path, session.lock)
     moved = _moved(before, session.lock)
@@ -175,7 +175,7 @@ def _forget(names: list[str], session: Session) -> None:
             message = f"buildgraph.lock has no package `{name}`"
             raise LockError(message, hint=did_you_mean(name, known))
     kept: list[Locked] = [package for package in session.lock.packages if names and package.entry.name not in names]
-    session.use_lock(Lock.of(kept))
+    session.locker.use(Lock.of(kept))
 
 
 def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
@@ -234,7 +234,7 @@ def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
     from buildgraph.outputs.keys import DEFAULT_NAME, make_key
 
-    path = Path(options.path).absolute() if options.path else user_config(environment) / f"{DEFAULT_NAME}.rsa"
+    path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
@@ -247,7 +247,7 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
     """`bg version`."""
     from buildgraph.execute.tools import find_tools
 
-    tools = find_tools(environment, tools_folder(), user_cache(environment), console.say)
+    tools = find_tools(environment, tools_folder(), Path(user_cache(environment)), console.say)
     found = {"bg": __version__, "melange": tools.melange_version, "apko": tools.apko_version, "python": sys.version.split()[0]}
     paths = {"melange": str(tools.melange), "apko": str(tools.apko), "bwrap": str(tools.bwrap), "python": sys.executable}
     if options.json:

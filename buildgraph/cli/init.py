@@ -23,9 +23,9 @@ from buildgraph.report import views
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.evidence import read_evidence
 from buildgraph.workspace.findings import Finding, Reading, findings, readings
-from buildgraph.workspace.ignore import FILE_NAME as GITIGNORE
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME, Manifest
 from buildgraph.workspace.proposal import Proposal
+from buildgraph.workspace.stats import GITIGNORE, Tree
 from buildgraph.workspace.survey import (
     Known,
     exclude_culprit,
@@ -35,7 +35,7 @@ from buildgraph.workspace.survey import (
     readable_workspace,
     runs_of,
 )
-from buildgraph.workspace.tree import Tree, rules_above
+from buildgraph.workspace.tree import rules_above
 from buildgraph.workspace.workspace import Workspace, walk
 
 _TOPIC_WIDTH = 12

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buildgraph.cli import quick
@@ -19,6 +19,7 @@ from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json
 from buildgraph.plan.snapshot import Bump, Restored
 from buildgraph.workspace.discovery import SUFFIXES
 from buildgraph.workspace.state import NEVER
+from buildgraph.workspace.stats import Tree
 from buildgraph.workspace.workspace import recipe_candidates
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _compared(session: Session, restored: Restored, changed: Collection[str]) ->
     lines = {path: readings.lines.get(path) for path in changed}
     if not all(path in restored.users for path in changed if path.endswith(SUFFIXES)):
         return None  # it counted for nothing; whether it does now takes a look at all
-    tree = replace(session.state.tree, files=dict.fromkeys(changed, NEVER))
+    tree = Tree(dict.fromkeys(changed, NEVER), session.state.tree.folders)
     for path in recipe_candidates(session.manifest, tree):
         # Also where it counts as a source: it may be a recipe now, or have been one.
         line, recipe = lines[path], readings.recipe_file(path)

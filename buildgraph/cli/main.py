@@ -5,18 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
-from buildgraph.errors import INTERNAL_ERROR, BgError
+from buildgraph.cli import quick
 
-QUICK = frozenset({"build", "plan"})  # whose answer may be known already
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 # Nearly all that bg makes lives until it ends, without circles: looking for garbage would take a fifth of its time. A build that
 # lasts still has its circles collected.
 COLLECT_AFTER = 1_000_000
 
 
-def entry() -> NoReturn:
+def entry() -> None:
     """Runs bg as a process."""
     gc.set_threshold(COLLECT_AFTER)
     code = main(sys.argv[1:], os.environ)
@@ -31,32 +32,38 @@ def entry() -> NoReturn:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs one command; its exit code (docs/manual.md lists them)."""
     try:
-        from buildgraph.cli import arguments as command_line
-
-        options = command_line.parse(arguments)
-        if options.command in QUICK:
-            from buildgraph.cli import quick
-
-            answer = quick.answer(options, environment)
-            if answer is not None:
-                sys.stdout.write(answer)
-                return 0
-        from buildgraph.cli import commands
-
-        return commands.run(options, environment)
-    except BgError as error:
-        sys.stdout.flush()
-        sys.stderr.write(error.render() + "\n")
-        return error.exit_code
+        with quick.Look(arguments, environment) as look:
+            if look.answer is None:
+                return _command(arguments, environment, look)
+            sys.stdout.write(look.answer)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:  # noqa: BLE001 - the last resort: a defect of bg, told as one
-        import traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: all that is not the user's to mend
+        return _told(error)
+    return 0
 
-        sys.stderr.write("bg: this is a defect of bg; please report it with the lines below\n")
-        traceback.print_exc()
-        return INTERNAL_ERROR
+
+def _command(arguments: Sequence[str], environment: Mapping[str, str], look: quick.Look) -> int:
+    from buildgraph.cli.arguments import parse
+
+    options = parse(arguments)
+    from buildgraph.cli import commands
+
+    return commands.run(options, environment, look)
+
+
+def _told(error: Exception) -> int:
+    from buildgraph.errors import INTERNAL_ERROR, BgError
+
+    sys.stdout.flush()
+    if isinstance(error, BgError):
+        sys.stderr.write(error.render() + "\n")
+        return error.exit_code
+    import traceback
+
+    sys.stderr.write("bg: this is a defect of bg; please report it with the lines below\n")
+    traceback.print_exception(error)
+    return INTERNAL_ERROR

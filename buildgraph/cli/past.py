@@ -15,7 +15,7 @@ from buildgraph.plan.store import RecordStore
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.manifest import Manifest, load_manifest
-from buildgraph.workspace.tree import Tree
+from buildgraph.workspace.stats import Tree
 
 
 @dataclass(repr=False)

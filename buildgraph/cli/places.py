@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME = "buildgraph"
 
 
-def user_cache(environment: Mapping[str, str]) -> Path:
+def user_cache(environment: Mapping[str, str]) -> str:
     """Tools, the state of workspaces: things that can be made again."""
-    return _home(environment, "XDG_CACHE_HOME", ".cache") / NAME
+    return _home(environment, "XDG_CACHE_HOME", ".cache")
 
 
-def user_config(environment: Mapping[str, str]) -> Path:
+def user_config(environment: Mapping[str, str]) -> str:
     """The user's signing key."""
-    return _home(environment, "XDG_CONFIG_HOME", ".config") / NAME
+    return _home(environment, "XDG_CONFIG_HOME", ".config")
 
 
-def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
+def _home(environment: Mapping[str, str], variable: str, below: str) -> str:
     named = environment.get(variable, "")
-    if Path(named).is_absolute():
-        return Path(named)
-    return Path(environment.get("HOME") or os.path.expanduser("~")) / below  # noqa: PTH111 - Path.home() raises where there is none
+    if os.path.isabs(named):
+        return os.path.join(named, NAME)
+    # Path.home() raises where there is none.
+    return os.path.join(environment.get("HOME") or os.path.expanduser("~"), below, NAME)

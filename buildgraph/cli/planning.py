@@ -12,7 +12,7 @@ from buildgraph.plan.planner import Plan, make_plan
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
     wanted = session.wanted(patterns)
-    session.complete_lock(wanted, tolerant=True)
+    session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)
     found = make_plan(wanted, session.rebuilder, reasons, network, before)

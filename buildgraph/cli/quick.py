@@ -6,69 +6,143 @@ tell, what they were when the same command ended well.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from collections.abc import Iterable, Mapping
-from functools import cache
+import time
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any
+from typing import Self
 
 from buildgraph import __version__
 from buildgraph.cli.places import user_cache
-from buildgraph.workspace.state import ANSWER, StateFile, stamp, state_path
-from buildgraph.workspace.tree import unchanged
+from buildgraph.workspace.statefile import ANSWER, StateFile, state_path
+from buildgraph.workspace.stats import changed_files, stamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from buildgraph.workspace.stats import FileStat, Tree
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
 
-def asked(options: argparse.Namespace, here: Path, environment: Mapping[str, str]) -> str:
+COMMANDS = ("build", "plan")  # those whose answer may be known already
+
+
+def asked(arguments: Sequence[str], here: str, environment: Mapping[str, str]) -> str:
     """What was asked, as a part of the state: two commands with the same have the same answer while nothing changes."""
-    said = {name: value for name, value in vars(options).items() if name not in _WITHOUT_EFFECT}
     around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
     # A home may be shared by machines of several architectures; paths are shown as seen from the current folder.
-    text = json.dumps([program(), os.uname().machine, said, str(here), _current_folder(), around], sort_keys=True)
-    return ANSWER + blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    asked = [program(), os.uname().machine, _with_effect(arguments), here, _current_folder(), around]
+    return ANSWER + blake2b(json.dumps(asked).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _with_effect(arguments: Sequence[str]) -> list[str]:
+    """A command line without what changes how a build goes, but not what it answers where there is nothing to do."""
+    if "build" not in arguments:
+        return list(arguments)
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return [*found, word, *words]
+        if word in _JOBS:
+            number = next(words, "")
+            found += [] if _is_number(number) else [word, number]
+        elif word not in _WITHOUT_EFFECT and not (word.startswith("-j") and _is_number(word[2:])):
+            found.append(word)
+    return found
+
+
+_JOBS = ("-j", "--jobs")
+_WITHOUT_EFFECT = ("-q", "--quiet", "-k", "--keep-going")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _current_folder() -> str:
     try:
-        return os.getcwd()  # noqa: PTH109 - quick
+        return os.getcwd()
     except OSError:
         return ""
 
 
-# What changes how a build goes, not what it answers where there is nothing to do.
-_WITHOUT_EFFECT = frozenset({"jobs", "keep_going", "quiet", "directory"})
-
-
-@cache
 def program() -> str:
     """Which bg this is: its files with their sizes and times. In a clone it changes without a new version."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - quick
+    if _program:
+        return _program[0]
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     files = [f"{package}/../tools/go.mod"]
     for folder in (package, *(entry.path for entry in os.scandir(package) if entry.is_dir())):
         files += [entry.path for entry in os.scandir(folder) if entry.name.endswith((".py", ".json"))]
     stats = ((file, stamp(file)) for file in sorted(files))
-    return blake2b(repr([(file, found[1:3]) for file, found in stats]).encode(), digest_size=16).hexdigest()
+    _program.append(blake2b(repr([(file, found[1:3]) for file, found in stats]).encode(), digest_size=16).hexdigest())
+    return _program[0]
 
 
-def answer(options: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
-    """The output of the command, or None where it has to be looked at in earnest."""
-    here = Path(os.path.abspath(options.directory or "."))  # noqa: PTH100 - links stay as the user named them
-    root = next((folder for folder in (here, *here.parents) if os.path.isfile(folder / MANIFEST)), None)  # noqa: PTH113 - quick
-    if root is None:
-        return None
-    state = StateFile(state_path(user_cache(environment), root), __version__)
-    try:
-        known = state.json(asked(options, here, environment))
-        stamps, text = known["stamps"], known["answer"]
-        if as_before(stamps) and unchanged(root, state.tree()):
-            return str(text)
-    except (KeyError, TypeError, AttributeError):
-        return None
-    return None
+_program: list[str] = []
+
+
+class Look:
+    """A look at what changed since a command was answered. To be used in ``with``, as the state file that it holds.
+
+    ``answer``: the output of the command, None where it has to be worked out in earnest; ``root``: the workspace, where there is
+    one; ``tree``: the files that the last run saw, where they were looked at again, and ``changed`` as ``changed_files`` has it,
+    from ``at`` (ns) on.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.answer: str | None = None
+        self.root = ""
+        self.file: StateFile | None = None
+        self.tree: Tree | None = None
+        self.changed: dict[str, FileStat] | None = None
+        self.at = 0
+        directory, command = _directory_and_command(arguments)
+        here = os.path.abspath(directory)  # links stay as the user named them
+        if command in COMMANDS:
+            self.root = _workspace(here)
+        if self.root:
+            self.file = StateFile(state_path(user_cache(environment), self.root), __version__)
+            self._look(self.file, asked(arguments, here, environment))
+
+    def _look(self, file: StateFile, name: str) -> None:
+        known: Any = file.json(name)
+        try:
+            stamps, text = known["stamps"], str(known["answer"])
+            if as_before(stamps):
+                self.at = time.time_ns()
+                self.tree = file.tree()
+                self.changed = changed_files(self.root, self.tree)
+                self.answer = text if self.changed == {} else None
+        except (KeyError, TypeError, AttributeError):
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _workspace(folder: str) -> str:
+    """The nearest folder at or above one with a manifest; empty where there is none."""
+    while not os.path.isfile(os.path.join(folder, MANIFEST)):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return ""
+    return folder
+
+
+def _directory_and_command(arguments: Sequence[str]) -> tuple[str, str]:
+    """The folder to start in and the command, where they are said in the usual way; otherwise an empty command."""
+    words = [*arguments, "", "", ""]
+    return (words[1], words[2]) if words[0] in {"-C", "--directory"} else (".", words[0])
 
 
 def stamps_of(paths: Iterable[str | Path]) -> dict[str, dict[str, list[int]]]:
@@ -92,7 +166,7 @@ def as_before(stamps: Mapping[str, Mapping[str, list[int]]]) -> bool:
 
 def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:
     if len(names) <= _FEW:
-        return all(stamp(os.path.join(folder, name)) == known for name, known in names.items())  # noqa: PTH118 - quick
+        return all(stamp(os.path.join(folder, name)) == known for name, known in names.items())
     seen = 0
     try:
         with os.scandir(folder) as entries:

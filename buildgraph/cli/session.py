@@ -6,48 +6,46 @@ import json
 import os
 import platform
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from buildgraph import __version__
-from buildgraph.apk.pool import Pool
-from buildgraph.apk.version import SCANNED
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.cache.records import Records
 from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
-from buildgraph.errors import BgError, GraphError, LockError, RecipeError, RepositoryError, ToolError
-from buildgraph.execute import asking, box, locking, process
-from buildgraph.execute.download import is_remote
+from buildgraph.cli.locker import Locker
+from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
+from buildgraph.execute import asking, box, process
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.sources import Sources
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
-from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
+from buildgraph.graph.build import build_graph, locals_by_architecture
 from buildgraph.graph.model import Graph
 from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
 from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
-from buildgraph.plan.rebuild import Rebuilder, Unlocked
+from buildgraph.plan.rebuild import Rebuilder
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
-from buildgraph.recipes.values import Need
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.workspace import state as states
-from buildgraph.workspace import tree
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
-from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
+from buildgraph.workspace.lockfile import Lock
 from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
+from buildgraph.workspace.statefile import state_path
+from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -79,14 +77,13 @@ class Session:
     console: Console
     cancelled: threading.Event = field(default_factory=threading.Event)
     walked_at: int = 0
-    _lock: Lock | None = None
     _unwinding: bool = False
     _changed: list[str] | None = None
-    _open: list[str] | None = None
     _graph_is_kept: bool = False
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
     planned: bool = False
+    look: quick.Look | None = None
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -107,25 +104,35 @@ class Session:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest."""
-        self._note_stat(self.settings.root / FILE_NAME)
+        self.note_stat(self.settings.root / FILE_NAME)
         return load_manifest(self.settings.root)
 
-    def _note_stat(self, path: Path) -> None:
+    def note_stat(self, path: Path) -> None:
         """Keeps the stat of a file that is about to be read: what changes later was not seen."""
         self._read_at.setdefault(path, states.stamp_to_read(path))
 
+    def note_written(self, path: Path) -> None:
+        """Keeps the stat of a file that this run wrote, whose content it so knows."""
+        self._read_at[path] = stamp(path)
+
     @cached_property
-    def state_file(self) -> Path:
+    def state_file(self) -> str:
         """Where the state of the last run is kept."""
-        return states.state_path(self.settings.user_cache, self.settings.root)
+        return state_path(self.settings.user_cache, self.settings.root)
 
     @cached_property
     def state(self) -> states.State:
         """The state of the last run, its tree replaced by what is there now; digests of files that did not change are kept."""
-        before = states.load_state(self.state_file, __version__)
-        self.walked_at = states.now()
+        look = self.look if self.look and self.look.root == str(self.settings.root) else None
+        if look and look.file and look.tree:
+            before, self.walked_at = states.state_in(look.file, look.tree), look.at
+        else:
+            look, before = None, states.load_state(self.state_file, __version__)
+            self.walked_at = states.now()
         basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
-        changed = tree.changed_files(self.settings.root, before.tree) if before.parts.get("manifest") == basis else None
+        changed = None
+        if before.parts.get("manifest") == basis:
+            changed = look.changed if look else changed_files(self.settings.root, before.tree)
         now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
         kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
         # Answers are known by the tree that they saw: with another tree they say nothing.
@@ -265,7 +272,7 @@ class Session:
         """melange, apko and bubblewrap, provisioned on first use."""
         for folder in self.settings.environment.get("PATH", os.defpath).split(os.pathsep):
             for name in ("melange", "apko", "bwrap"):
-                self._note_stat(Path(folder, name))
+                self.note_stat(Path(folder, name))
         return find_tools(
             self.settings.environment,
             tools_folder(),
@@ -296,7 +303,7 @@ class Session:
         """Keys and look-ups."""
         kept = self.kept
         local = kept.restored.local if kept else locals_by_architecture(self.graph.nodes.values())
-        rebuilder = Rebuilder(self.graph, local, self.pools(), self.inputs.own, self.store)
+        rebuilder = Rebuilder(self.graph, local, self.locker.pools(), self.inputs.own, self.store)
         if kept is not None:
             kept.hand_over(rebuilder, self.basis())
         return rebuilder
@@ -306,18 +313,15 @@ class Session:
         """Reasons."""
         return Explainer(self.store, self.inputs.texts, self.user_tree)
 
+    @cached_property
+    def locker(self) -> Locker:
+        """The lock: reads, completes and writes it."""
+        return Locker(self)
+
     @property
     def lock(self) -> Lock:
         """The lock as it is now."""
-        if self._lock is None:
-            self._note_stat(self.workspace.lock_path)
-            self._lock = read_lock(self.workspace.lock_path)
-        return self._lock
-
-    def pools(self) -> dict[str, Pool]:
-        """The lock's pool for each architecture of the graph."""
-        architectures = self.rebuilder_architectures
-        return {arch: Pool(self.lock.entries(arch)) for arch in architectures}
+        return self.locker.lock
 
     @cached_property
     def rebuilder_architectures(self) -> set[str]:
@@ -375,115 +379,6 @@ class Session:
         """The nodes that patterns name."""
         return self.nodes.of(self.select(patterns))
 
-    def complete_lock(self, wanted: Iterable[str], *, tolerant: bool = False) -> None:
-        """Extends the lock by what the wanted nodes and everything below them declare.
-
-        Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
-        is asked a second time for what was not there the first time. What a scan may find later is never an error here.
-        """
-        tolerant_here = tolerant and not self.is_locked()
-        uncovered = self._uncovered(tolerant=tolerant_here)
-        needed = self.graph.closure(list(wanted)) if uncovered else set()
-        missing = self.rebuilder.unlocked(name for name in self.graph.order if name in needed and name in uncovered)
-        self._open = sorted((uncovered - needed) | missing.keys())
-        if tolerant or self.is_locked():
-            absent = self._absent() if tolerant_here else set()
-            missing = {
-                name: unlocked
-                for name, unlocked in missing.items()
-                if any(
-                    (arch, text) not in absent and not (self.is_locked() and text.startswith(SCANNED))
-                    for arch, texts in unlocked.missing.items()
-                    for text in texts
-                )
-            }
-        if not missing:
-            return
-        before = self.lock
-        unmet = [found for found in self._extend_lock(missing) if not found.may_be_found]
-        if self.lock is not before:  # what was covered before may be open now
-            self._open = sorted((set(self.graph.order) - needed) | self.rebuilder.unlocked(needed).keys())
-        if unmet and not tolerant:
-            raise self._unmet_error(unmet)
-
-    def _uncovered(self, *, tolerant: bool = False) -> set[str]:
-        """The nodes whose worlds the lock is not known to cover."""
-        if self.kept is not None and self.kept.same_pool(self.basis(), self.rebuilder):
-            return self.kept.uncovered(tolerant=tolerant)
-        return set(self.graph.order)
-
-    def extend_lock(self, missing: Mapping[str, Unlocked]) -> None:
-        """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete_lock``."""
-        unmet = self._extend_lock(missing)
-        if unmet:
-            raise self._unmet_error(unmet)
-
-    def _extend_lock(self, missing: Mapping[str, Unlocked]) -> list[locking.Unmet]:
-        worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
-        if self.is_locked():
-            entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
-            message = f"buildgraph.lock lacks {len(entries)} requirements, and must not change here"
-            raise LockError(message, details="\n".join(entries), hint="run `bg lock` and commit buildgraph.lock")
-        self.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
-        names = [name for local in self.rebuilder.local.values() for name in local.names()]
-        before = {package.sort_key for package in self.lock.packages}
-        solver = locking.Solver(self.repositories, self.tools.apko, self.cas, self.lock, names)
-        solution = locking.solve(worlds, solver)
-        if solution.chosen:
-            self.use_lock(self.lock.with_packages(solution.chosen))
-            write_lock(self.workspace.lock_path, self.lock)
-            self._read_at[self.workspace.lock_path] = states.stamp(self.workspace.lock_path)
-        added = [package for package in self.lock.packages if package.sort_key not in before]
-        self.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
-        absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
-        self.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
-        return solution.unmet
-
-    def _absent(self) -> set[tuple[str, str]]:
-        """What no repository had when it was asked for the lock as it is now: architectures and requirements."""
-        try:
-            digest, absent = json.loads(self.state.parts.get("absent", b"[]"))
-            return {(arch, text) for arch, text in absent} if digest == self.lock.digest() else set()
-        except (ValueError, TypeError):
-            return set()
-
-    def _unmet_error(self, unmet: Sequence[locking.Unmet]) -> GraphError:
-        """The error for what nothing provides: the first such requirement, or the shortest of the cycles that are to blame."""
-        plain = [found for found in unmet if not found.maker]
-        if not plain:
-            return cycle_error(self.graph, [(found.world.node, found.text, found.maker) for found in unmet])
-        first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
-        more = [line for line in more if line != f"{first.where}: {first.what}"]
-        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
-
-    def use_lock(self, lock: Lock) -> None:
-        """Goes on with another lock."""
-        self._lock = lock
-        self._open = None
-        self.rebuilder.use_pools(self.pools())
-
-    def is_locked(self) -> bool:
-        """Whether the lock must not change: as said, else where CI is set and a lock exists."""
-        if self.settings.locked is not None:
-            return self.settings.locked
-        return bool(self.settings.environment.get("CI")) and self.workspace.lock_path.exists()
-
-    def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
-        described = self.nodes.described[name]
-        lines = [line for line in described.repositories if is_remote(line)]
-        needs: dict[str, Need] = dict(unlocked.missing[arch])
-        for need in self.graph.nodes[name].world:
-            needs.setdefault(need.text, need)
-        return locking.World(
-            name,
-            arch,
-            unlocked.worlds[arch],
-            tuple(dict.fromkeys(lines or self.manifest.repositories)),
-            tuple(self.workspace.keyring(described.keyring)),
-            needs,
-            unlocked.cut[arch],
-        )
-
     def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
         """Notes what a command printed: it will print the same while the workspace and these files stay as they are.
 
@@ -525,7 +420,7 @@ class Session:
                 described = self.nodes.described[name]
                 read.update((described.node.path, *described.looked_for))
         files = self.state.tree.files
-        moved = {path for path in read & files.keys() if tree.stat_of(self.settings.root / path) != files[path]}
+        moved = {path for path in read & files.keys() if stat_of(self.settings.root / path) != files[path]}
         for path in moved:
             self.state.digests.pop(path, None)
         self.state.tree = self.state.tree.with_files(dict.fromkeys(moved, states.NEVER))
@@ -538,9 +433,10 @@ class Session:
             return
         self._graph_is_kept = True
         kept = self.__dict__.get("kept")
-        opened = self._open is not None and kept is not None and sorted(self._open) != sorted(kept.basis["open"])
-        if "rebuilder" in self.__dict__ and (kept is None or kept.dirty or opened or self.rebuilder.worked_out()):
-            open_nodes, absent = sorted(self._uncovered()) if self._open is None else self._open, self._absent()
+        if "rebuilder" in self.__dict__ and (
+            kept is None or kept.dirty or self.locker.differs_from(kept) or self.rebuilder.worked_out()
+        ):
+            open_nodes, absent = self.locker.open_nodes(), self.locker.absent()
             lacking = {name for name in open_nodes if absent and self.rebuilder.lacks_only(name, absent)}
             before = set(kept.basis["lacking"]) - kept.touched if kept and absent else set()
             keeping.keep(self, [name for name in open_nodes if name not in lacking], sorted(lacking | before))
@@ -552,10 +448,6 @@ class Session:
             return
         if not self.planned:  # what is there was planned on another graph or with other keys
             self.state.parts.pop(keeping.PLANNED, None)
-
-
-def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:
-    return [f"{text}  (for {world.node})" for text in missing[world.node].missing[world.architecture]]
 
 
 def tools_folder() -> Path:

@@ -24,7 +24,8 @@ from buildgraph.execute.download import download, is_remote
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
-from buildgraph.workspace.state import stamp, stamp_to_read
+from buildgraph.workspace.state import stamp_to_read
+from buildgraph.workspace.stats import stamp
 
 INDEX = "APKINDEX.tar.gz"
 MAX_INDEX_BYTES = 512 << 20

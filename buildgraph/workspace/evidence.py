@@ -18,7 +18,7 @@ from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
 from buildgraph.recipes.yamltext import Sequence as YamlSequence
 from buildgraph.workspace.shelltext import Command, Script, Word, read_script
-from buildgraph.workspace.tree import Tree
+from buildgraph.workspace.stats import Tree
 
 _MAX_BYTES = 1 << 20
 _MAKE = ("Makefile", "makefile", "GNUmakefile", "Makefile.*", "*.mk")

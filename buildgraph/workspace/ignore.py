@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-FILE_NAME = ".gitignore"
-
 
 class IgnoreRules:
     """The rules of one folder and those it inherits; deeper rules win, as in git."""

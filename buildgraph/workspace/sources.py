@@ -17,7 +17,7 @@ from functools import cached_property
 from buildgraph.errors import ManifestError, Place
 from buildgraph.workspace.discovery import RecipeFile, folder_of_name, stem_of
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME, TargetSettings
-from buildgraph.workspace.tree import Tree
+from buildgraph.workspace.stats import Tree
 
 # Where melange puts packages and what it downloads if nobody says otherwise, in the folder that it is started in.
 MELANGE_OUT = "packages"

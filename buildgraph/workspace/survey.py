@@ -20,7 +20,7 @@ from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.evidence import Flag, Invocation, Match
 from buildgraph.workspace.manifest import FILE_NAME, TargetSettings
 from buildgraph.workspace.proposal import Proposal
-from buildgraph.workspace.tree import Tree
+from buildgraph.workspace.stats import Tree
 from buildgraph.workspace.workspace import Workspace, load_workspace
 
 REPOSITORY_FLAGS = ("repository-append", "build-repository-append")

@@ -17,7 +17,8 @@ from buildgraph.workspace.labels import Label, select
 from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
 from buildgraph.workspace.root import Root, Scan
 from buildgraph.workspace.sources import SourceFinder
-from buildgraph.workspace.state import stamp, stamp_to_read
+from buildgraph.workspace.state import stamp_to_read
+from buildgraph.workspace.stats import CACHE_TAG, Tree, stamp
 
 PIPELINE_FOLDER = "pipelines"
 
@@ -32,7 +33,7 @@ class Workspace:
     """
 
     manifest: Manifest
-    tree: tree.Tree
+    tree: Tree
     recipes: dict[str, RecipeFile]
     targets: dict[Label, tuple[Target, ...]]
     sources: SourceFinder
@@ -159,10 +160,10 @@ def holds_sources(folder: Path) -> bool:
         names = [path.name for path in folder.iterdir()]
     except OSError:
         return False
-    return "FORMAT" not in names and any(not name.startswith(".") and name != tree.CACHE_TAG for name in names)
+    return "FORMAT" not in names and any(not name.startswith(".") and name != CACHE_TAG for name in names)
 
 
-def walk(manifest: Manifest, scan: Scan | None = None) -> tree.Tree:
+def walk(manifest: Manifest, scan: Scan | None = None) -> Tree:
     """The tree of a workspace; ``scan`` stands in for a look at its folders."""
     return tree.walk(manifest.root, tops(manifest), excluded(manifest), named_sources(manifest), scan)
 
@@ -178,18 +179,18 @@ def basis_of_walk(manifest: Manifest) -> str:
     return f"{manifest} {tops(manifest)} {sorted(excluded(manifest))} {named}"
 
 
-def recipe_candidates(manifest: Manifest, found: tree.Tree) -> list[str]:
+def recipe_candidates(manifest: Manifest, found: Tree) -> list[str]:
     """The files of a tree that may be recipes by their names and places."""
     pipelines = {folder for folder in found.folders if folder.rpartition("/")[2] == PIPELINE_FOLDER} | set(manifest.pipelines)
     return discovery.recipe_paths(manifest.without_excluded(found.below(manifest.recipes)), pipelines)
 
 
-def bare_workspace(manifest: Manifest, found: tree.Tree) -> Workspace:
+def bare_workspace(manifest: Manifest, found: Tree) -> Workspace:
     """The workspace of a tree without its recipes: where pipelines, includes and settings are looked up while these are read."""
     return Workspace(manifest, found, {}, {}, SourceFinder(found, ()))
 
 
-def load_workspace(manifest: Manifest, found: tree.Tree, read: discovery.Read | None = None) -> Workspace:
+def load_workspace(manifest: Manifest, found: Tree, read: discovery.Read | None = None) -> Workspace:
     """The workspace of a tree; ``read`` reads the recipe in a file.
 
     Raises RecipeError, GraphError, ManifestError for settings of a target that is not there.
@@ -220,7 +221,7 @@ def _check_settings(manifest: Manifest, targets: Iterable[Label]) -> None:
             raise ManifestError(message, where=Place(file, int(line or 0)), hint=did_you_mean(label, known))
 
 
-def _looked_for_in_vain(manifest: Manifest, found: tree.Tree) -> list[str]:
+def _looked_for_in_vain(manifest: Manifest, found: Tree) -> list[str]:
     names = [*outer_pipelines(manifest), *named_sources(manifest)]
     return [name for name in names if name not in found.folders and name not in found.files]
 

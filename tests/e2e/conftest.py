@@ -113,7 +113,7 @@ def ordinary(empty: Workspace, seed: Path, toolbox: Toolbox) -> Iterator[Workspa
             give(base / part)
         tools = base / "tools"
         tools.mkdir()
-        made = user_cache(os.environ) / "tools"  # as a whole: a program may need the libraries beside it
+        made = Path(user_cache(os.environ), "tools")  # as a whole: a program may need the libraries beside it
         needed = [seed, *([made] if made.is_dir() else [])]
         for tool in ("melange", "apko", "bwrap"):
             path: Path = getattr(toolbox, tool)

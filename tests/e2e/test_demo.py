@@ -29,7 +29,7 @@ def test_the_demo_shows_what_it_promises(seed: Path, tmp_path: Path) -> None:
     cache = tmp_path / "user/buildgraph"
     cache.mkdir(parents=True)
     for name in ("env", "tools", "seed"):
-        (cache / name).symlink_to(user_cache(os.environ) / name)
+        (cache / name).symlink_to(Path(user_cache(os.environ), name))
     # A make that runs the tests tells this one of itself by these.
     env = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     env["XDG_CACHE_HOME"] = str(cache.parent)

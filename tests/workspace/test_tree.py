@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from buildgraph.workspace import state as states
-from buildgraph.workspace.tree import Tree, changed_files, stat_of, unchanged, walk
+from buildgraph.workspace.statefile import MAGIC
+from buildgraph.workspace.stats import RACY_NS, Tree, changed_files, stat_of, unchanged
+from buildgraph.workspace.tree import walk
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -207,7 +209,7 @@ def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPa
     for name in tree.files:
         os.utime(root / name, ns=(0, 0))
     later = states.State(walk(root, [""], NOTHING), state.digests, state.answers, state.parts)
-    settled = max(stat[4] for stat in later.tree.files.values()) + 2 * states.RACY_NS
+    settled = max(stat[4] for stat in later.tree.files.values()) + 2 * RACY_NS
     states.save_state(path, "1", later, settled)
     loaded = states.load_state(path, "1")
     assert loaded == later
@@ -215,7 +217,7 @@ def test_the_state_file_is_read_back(root: Path, tmp_path_factory: pytest.TempPa
     assert states.load_state(path, "2") == states.State()
 
 
-HEAD = states.MAGIC
+HEAD = MAGIC
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""The lock of a session: read once, completed where a world is new, and written.
+
+Which external packages a world takes is apko's choice (execute/locking.py); here is decided which worlds it is asked about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildgraph.apk.pool import Pool
+from buildgraph.apk.version import SCANNED
+from buildgraph.errors import GraphError, LockError
+from buildgraph.execute.download import is_remote
+from buildgraph.graph.build import cycle_error
+from buildgraph.recipes.values import Need
+from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
+
+if TYPE_CHECKING:
+    from buildgraph.cli.kept import Kept
+    from buildgraph.cli.session import Session
+    from buildgraph.execute import locking
+    from buildgraph.plan.rebuild import Unlocked
+
+
+@dataclass(slots=True)
+class Locker:
+    """Keeps the lock of a session and knows which nodes' worlds it may not cover."""
+
+    session: Session
+    _lock: Lock | None = None
+    _open: list[str] | None = None
+
+    @property
+    def lock(self) -> Lock:
+        """The lock as it is now. Raises LockError where the file cannot be read."""
+        if self._lock is None:
+            path = self.session.workspace.lock_path
+            self.session.note_stat(path)
+            self._lock = read_lock(path)
+        return self._lock
+
+    def use(self, lock: Lock) -> None:
+        """Goes on with another lock."""
+        self._lock = lock
+        self._open = None
+        self.session.rebuilder.use_pools(self.pools())
+
+    def pools(self) -> dict[str, Pool]:
+        """The lock's pool for each architecture of the graph."""
+        return {arch: Pool(self.lock.entries(arch)) for arch in self.session.rebuilder_architectures}
+
+    def is_locked(self) -> bool:
+        """Whether the lock must not change: as said, else where CI is set and a lock exists."""
+        settings = self.session.settings
+        if settings.locked is not None:
+            return settings.locked
+        return bool(settings.environment.get("CI")) and self.session.workspace.lock_path.exists()
+
+    def complete(self, wanted: Iterable[str], *, tolerant: bool = False) -> None:
+        """Extends the lock by what the wanted nodes and everything below them declare.
+
+        Raises LockError where the lock must not change, GraphError for what nothing provides, unless ``tolerant``: then nothing
+        is asked a second time for what was not there the first time. What a scan may find later is never an error here.
+        """
+        graph, rebuilder = self.session.graph, self.session.rebuilder
+        tolerant_here = tolerant and not self.is_locked()
+        uncovered = self._uncovered(tolerant=tolerant_here)
+        needed = graph.closure(list(wanted)) if uncovered else set()
+        missing = rebuilder.unlocked(name for name in graph.order if name in needed and name in uncovered)
+        self._open = sorted((uncovered - needed) | missing.keys())
+        if tolerant or self.is_locked():
+            absent = self.absent() if tolerant_here else set()
+            missing = {
+                name: unlocked
+                for name, unlocked in missing.items()
+                if any(
+                    (arch, text) not in absent and not (self.is_locked() and text.startswith(SCANNED))
+                    for arch, texts in unlocked.missing.items()
+                    for text in texts
+                )
+            }
+        if not missing:
+            return
+        before = self.lock
+        unmet = [found for found in self._extend(missing) if not found.may_be_found]
+        if self.lock is not before:  # what was covered before may be open now
+            self._open = sorted((set(graph.order) - needed) | rebuilder.unlocked(needed).keys())
+        if unmet and not tolerant:
+            raise self._unmet_error(unmet)
+
+    def extend(self, missing: Mapping[str, Unlocked]) -> None:
+        """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete``."""
+        unmet = self._extend(missing)
+        if unmet:
+            raise self._unmet_error(unmet)
+
+    def _extend(self, missing: Mapping[str, Unlocked]) -> list[locking.Unmet]:
+        from buildgraph.execute import locking  # seldom needed
+
+        session = self.session
+        worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
+        if self.is_locked():
+            entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
+            message = f"buildgraph.lock lacks {len(entries)} requirements, and must not change here"
+            raise LockError(message, details="\n".join(entries), hint="run `bg lock` and commit buildgraph.lock")
+        session.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
+        names = [name for local in session.rebuilder.local.values() for name in local.names()]
+        before = {package.sort_key for package in self.lock.packages}
+        solver = locking.Solver(session.repositories, session.tools.apko, session.cas, self.lock, names)
+        solution = locking.solve(worlds, solver)
+        if solution.chosen:
+            self.use(self.lock.with_packages(solution.chosen))
+            write_lock(session.workspace.lock_path, self.lock)
+            session.note_written(session.workspace.lock_path)
+        added = [package for package in self.lock.packages if package.sort_key not in before]
+        session.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
+        absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
+        session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
+        return solution.unmet
+
+    def open_nodes(self) -> list[str]:
+        """The nodes whose worlds the lock may not cover, sorted."""
+        return sorted(self._uncovered()) if self._open is None else self._open
+
+    def differs_from(self, kept: Kept) -> bool:
+        """Whether this run found other worlds open than the one that ``kept`` comes from."""
+        return self._open is not None and self._open != sorted(kept.basis["open"])
+
+    def absent(self) -> set[tuple[str, str]]:
+        """What no repository had when it was asked for the lock as it is now: architectures and requirements."""
+        try:
+            digest, absent = json.loads(self.session.state.parts.get("absent", b"[]"))
+            return {(arch, text) for arch, text in absent} if digest == self.lock.digest() else set()
+        except (ValueError, TypeError):
+            return set()
+
+    def _uncovered(self, *, tolerant: bool = False) -> set[str]:
+        """The nodes whose worlds the lock is not known to cover."""
+        kept = self.session.kept
+        if kept is not None and kept.same_pool(self.session.basis(), self.session.rebuilder):
+            return kept.uncovered(tolerant=tolerant)
+        return set(self.session.graph.order)
+
+    def _world(self, name: str, arch: str, unlocked: Unlocked) -> locking.World:
+        from buildgraph.execute import locking
+
+        session = self.session
+        described = session.nodes.described[name]
+        lines = [line for line in described.repositories if is_remote(line)]
+        needs: dict[str, Need] = dict(unlocked.missing[arch])
+        for need in session.graph.nodes[name].world:
+            needs.setdefault(need.text, need)
+        return locking.World(
+            name,
+            arch,
+            unlocked.worlds[arch],
+            tuple(dict.fromkeys(lines or session.manifest.repositories)),
+            tuple(session.workspace.keyring(described.keyring)),
+            needs,
+            unlocked.cut[arch],
+        )
+
+    def _unmet_error(self, unmet: Sequence[locking.Unmet]) -> GraphError:
+        """The error for what nothing provides: the first such requirement, or the shortest of the cycles that are to blame."""
+        plain = [found for found in unmet if not found.maker]
+        if not plain:
+            return cycle_error(self.session.graph, [(found.world.node, found.text, found.maker) for found in unmet])
+        first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
+        more = [line for line in more if line != f"{first.where}: {first.what}"]
+        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
+
+
+def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:
+    return [f"{text}  (for {world.node})" for text in missing[world.node].missing[world.architecture]]
