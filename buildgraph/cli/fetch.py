@@ -29,7 +29,7 @@ class Needed:
 def fetch(options: argparse.Namespace, session: Session) -> int:
     """The command."""
     wanted = session.wanted(options.targets)
-    session.complete_lock(wanted, tolerant=True)
+    session.locker.complete(wanted, tolerant=True)
     _ = session.tools
     needed = _needed(wanted, session)
     had = {package.entry.checksum for package in needed.packages if session.repositories.has(package)}
@@ -65,7 +65,7 @@ def _packages(names: Iterable[str], session: Session) -> list[Locked]:
     """
     chosen: dict[str, Locked] = {}
     everything = list(session.graph.nodes)
-    for architecture, pool in session.pools().items():
+    for architecture, pool in session.locker.pools().items():
         reached = {name: _reached(name, architecture, session) for name in everything}
         found = {entry.checksum for entry in pool.entries} - set().union(*reached.values())
         for name in names:

@@ -47,7 +47,7 @@ def wolfi(empty: Workspace, seed_with_git: Path) -> Workspace:
     subprocess.run(["tar", "-xf", CORPUS, "-C", empty.root, *names], check=True)
     texts = [(empty.root / f"{name}.yaml").read_text() for name in RECIPES]
     digests = [re.search(r"expected-sha256: ([0-9a-f]{64})", text)[1] for text in texts]  # type: ignore[index]
-    sources = archives(digests, user_cache(os.environ) / "test-sources")
+    sources = archives(digests, Path(user_cache(os.environ)) / "test-sources")
     empty.write("buildgraph.yaml", MANIFEST.format(wolfi=WOLFI, seed=seed_with_git, sources=sources))
     packages = ", ".join(("wolfi-baselayout", "busybox", *RECIPES))
     contents = f"contents: {{repositories: [{WOLFI}], keyring: [{WOLFI_KEY}], packages: [{packages}]}}\n"
