@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
@@ -23,7 +24,6 @@ from buildgraph.cli.locker import Locker
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
 from buildgraph.execute.repositories import Repositories
-from buildgraph.execute.sources import Sources
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
 from buildgraph.graph.model import Graph
@@ -47,6 +47,9 @@ from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.statefile import state_path
 from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from buildgraph.execute.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +267,8 @@ class Session:
     @cached_property
     def sources(self) -> Sources:
         """Where the sources come from that recipes pin."""
+        from buildgraph.execute.sources import Sources  # a plan does without
+
         offline, environment = self.settings.offline, self.settings.environment
         return Sources(self.manifest, self.cas, self.records, self.console.say, environment, offline)
 

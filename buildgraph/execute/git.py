@@ -21,6 +21,8 @@ LINK, SUBMODULE = "120000", "160000"
 # A hook runs with these set for the repository that it is about; which repository is meant here, the workspace's folder says.
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"})
 _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+# A server that sends less than this many bytes a second for so many seconds is given up.
+_GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -201,7 +203,7 @@ def find_repository(folder: Path, environment: Mapping[str, str]) -> Repository 
 
 def new_repository(folder: Path, environment: Mapping[str, str]) -> Repository:
     """A new bare repository in a folder that is made, with nothing in it. Raises ToolError."""
-    env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS
+    env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS | _GIVES_UP
     folder.mkdir()
     _git(("init", "--quiet", "--bare", "--template=", "."), env, folder)
     return Repository(folder, None, env)

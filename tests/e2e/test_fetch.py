@@ -113,7 +113,7 @@ def archive_recipes(world: World) -> None:
 def test_sources_come_before_and_the_build_needs_no_network(world: World) -> None:
     """After `bg fetch` the servers are gone and so is the network; the packages are those that a build with it makes."""
     archive_recipes(world)
-    upstream, commits = upstream_with_history(world.repositories / "up")
+    _, commits = upstream_with_history(world.repositories / "up")
     address = f"{world.git}/up"
     world.recipe("tagged", "git-checkout", {"repository": address, "tag": "v1", "expected-commit": commits["first"]}, DESCRIBES)
     given = {"repository": address, "branch": "trunk", "expected-commit": commits["second"]}
@@ -122,23 +122,35 @@ def test_sources_come_before_and_the_build_needs_no_network(world: World) -> Non
     object_ = {"repository": address, "tag": "v1", "expected-commit": commits["tag object"], "destination": "."}
     world.recipe("object", "git-checkout", object_, DESCRIBES)
 
+    world.recipe(
+        "sparse",
+        "git-checkout",
+        {
+            "repository": address,
+            "tag": "light",
+            "expected-commit": commits["second"],
+            "sparse-paths": "lib",
+            "destination": "sub",
+        },
+        'cd sub; ls lib >"$OUT/usr/share/lib"; test -f lib/data',
+    )
+
     ws = world.workspace
     manifest = (ws.root / "buildgraph.yaml").read_text()
     ws.write("buildgraph.yaml", manifest + "network: on\n")
     with_the_network = ws.build("//...").digests()
-    assert "trunk" in upstream.git("branch", "--list")
 
     ws.write("buildgraph.yaml", manifest)
     assert "network: uses" not in ws.bg("plan", "//...").out
     fetched = ws.bg("fetch", "--json")
     assert fetched.code == 0, fetched.err
-    assert len(fetched.answer["sources"]) == 6
+    assert len(fetched.answer["sources"]) == 7
     assert fetched.answer["networked"] == {}
-    assert ws.bg("fetch").out.endswith(" and 6 sources are at hand, 0 of them fetched now\n")
+    assert ws.bg("fetch").out.endswith(" and 7 sources are at hand, 0 of them fetched now\n")
     world.servers.close()
     (ws.root / "buildgraph.yaml").write_text(manifest.replace("packages.wolfi.dev/os: ", "packages.wolfi.dev/os: /gone"))
     built = world.offline("//...")
-    assert len(built.ran) == 6
+    assert len(built.ran) == 7
     assert built.digests() == with_the_network
 
     assert content(ws, "plain")["usr/share/plain.txt"] == ("plain\nmore\n", 0o644)
