@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from buildgraph.cache.cas import Cas
@@ -55,33 +57,40 @@ class Sources:
     def bring(self, sources: Sequence[PinnedSource]) -> None:
         """Has some sources at hand. Raises RepositoryError for one that cannot be had or is not what the recipe says."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._one, sources))
+            list(pool.map(partial(self._kept, present=self.cas.has), sources))
 
     def give(self, sources: Sequence[PinnedSource], box: Path) -> None:
         """Puts sources where the steps in a box look for them. Raises as ``bring``, and OSError.
 
         They are copies, not links: steps find a file like the one that they would have downloaded, which they may write to.
         """
-        self.bring(sources)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(partial(self._kept, present=self.cas.verify), sources))
         repositories: dict[str, str] = {}
         folder = box / CACHE_DIR
         folder.mkdir()
-        for number, source in enumerate(sources):
-            if source.is_git:
+        for number, (source, kept) in enumerate(zip(sources, found, strict=True)):
+            if isinstance(kept, Checkout):
                 name = f"git/{number}"
-                self._checkout(source).lay_out(folder / name, self.cas)
+                kept.lay_out(folder / name, self.cas)
                 repositories[source.address] = f"{_INSIDE}/{name}"
             else:
-                self.cas.copy(self._archive(source), folder / source.digest, 0o644)
+                self.cas.copy(kept, folder / source.digest, 0o644)
         if repositories:
             with (box / _SETTINGS).open("a") as settings:
                 settings.write(checkouts.settings_for(repositories))
 
-    def _one(self, source: PinnedSource) -> None:
-        if source.is_git:
-            self._checkout(source)
-        else:
-            self._archive(source)
+    def _kept(self, source: PinnedSource, *, present: Callable[[Digest], bool]) -> Digest | Checkout:
+        """A source as it is kept, brought if it is not; ``present`` tells whether a blob is there."""
+        with self._alone(source):
+            record = self.records.get(_RECORD, source.content)
+            if source.is_git:
+                checkout = checkout_from_json(record)
+                if checkout is not None and present(checkout.pack) and present(checkout.index):
+                    return checkout
+                return self._bring_checkout(source)
+            known = parse_digest((record or {}).get("digest"))
+            return known if known is not None and present(known) else self._bring_archive(source)
 
     @contextmanager
     def _alone(self, source: PinnedSource) -> Iterator[None]:
@@ -90,18 +99,13 @@ class Sources:
         with lock:
             yield
 
-    def _archive(self, source: PinnedSource) -> Digest:
-        with self._alone(source):
-            known = parse_digest((self.records.get(_RECORD, source.content) or {}).get("digest"))
-            if known is not None and self.cas.has(known):
-                return known
-            with self.cas.scratch() as scratch:
-                copy = scratch / "source"
-                self._find(source, copy)
-                digest = Digest(self.cas.put_file(copy, move=True))
-            self.records.put(_RECORD, source.content, {"digest": digest, "address": source.address})
-            self.brought.add(source.content)
-            return digest
+    def _bring_archive(self, source: PinnedSource) -> Digest:
+        with self.cas.scratch() as scratch:
+            copy = scratch / "source"
+            self._find(source, copy)
+            digest = Digest(self.cas.put_file(copy, move=True))
+        self._note(source, {"digest": digest})
+        return digest
 
     def _find(self, source: PinnedSource, target: Path) -> None:
         """Puts the bytes of an archive into ``target``, from the first place that has them."""
@@ -144,16 +148,15 @@ class Sources:
             message = error.strerror or str(error)
             raise RepositoryError(message) from error
 
-    def _checkout(self, source: PinnedSource) -> Checkout:
-        with self._alone(source):
-            known = checkout_from_json(self.records.get(_RECORD, source.content))
-            if known is not None and self.cas.has(known.pack) and self.cas.has(known.index):
-                return known
-            with self.cas.scratch() as scratch:
-                found = checkouts.bring(source, self._git_places(source), scratch, self.cas, self.environment)
-            self.records.put(_RECORD, source.content, {**found.to_json(), "address": source.address})
-            self.brought.add(source.content)
-            return found
+    def _bring_checkout(self, source: PinnedSource) -> Checkout:
+        with self.cas.scratch() as scratch:
+            found = checkouts.bring(source, self._git_places(source), scratch, self.cas, self.environment)
+        self._note(source, found.to_json())
+        return found
+
+    def _note(self, source: PinnedSource, kept: Mapping[str, Any]) -> None:
+        self.records.put(_RECORD, source.content, {**kept, "address": source.address})
+        self.brought.add(source.content)
 
     def _git_places(self, source: PinnedSource) -> Iterable[str]:
         """Repositories that may have a commit: in the mirrors by the last part of the address, then at the address."""

@@ -175,6 +175,23 @@ def test_what_a_step_does_to_its_sources_stays_in_its_box(world: World) -> None:
     assert before
 
 
+def test_a_source_that_was_damaged_is_brought_again(world: World) -> None:
+    """In the cache, by a fault of the disk; with nobody to bring it again the build says so."""
+    archive_recipes(world)
+    ws = world.workspace
+    before = ws.build("//:plain").digests()
+    damaged = [path for path in (ws.root / "cache/blobs").rglob("*") if path.is_file() and path.read_bytes() == b"plain\n"]
+    assert len(damaged) == 1
+    for path in damaged:
+        path.chmod(0o644)
+        path.write_text("pl4in\n")
+    ws.edit("recipes/plain.yaml", "echo more", "true; echo more")
+    assert ws.bg("build", "--offline", "//:plain").code == 11
+    assert ws.build("//:plain").ran == {"//:plain"}
+    ws.edit("recipes/plain.yaml", "true; echo more", "echo more")
+    assert ws.build("//:plain").digests() == before
+
+
 def test_a_key_is_the_same_whether_or_not_a_source_is_at_hand(world: World) -> None:
     """So is what comes of it: nothing that bg brings before is asked of the network by the action."""
     archive_recipes(world)
@@ -332,3 +349,19 @@ def test_a_checkout_without_tags_gets_that_hint(world: World) -> None:
     done = world.workspace.bg("build", "//:described")
     assert done.code == 1
     assert "hint: bg gives a checkout no tag but the one that the recipe names" in done.err
+
+
+def test_what_scans_ask_for_is_among_what_comes(fresh: Workspace, seed: Path) -> None:
+    """Nothing was ever built: the packages of one image's boxes, and what only melange's scan adds, come from one fetch."""
+    with archives_served(seed) as mirror:
+        fresh.write("buildgraph.yaml", MANIFEST.format(seed=mirror))
+        fetched = fresh.bg("fetch", "--json", "//images:api")
+        assert fetched.code == 0, fetched.err
+        names = {package["name"] for package in fetched.answer["packages"]}
+        assert "glibc" in names
+        assert "jq" not in names, "which another image holds"
+    offline = replace(fresh, within=no_network())
+    assert "//images:api" in offline.build("--offline", "//images:api").ran
+    refused = offline.bg("build", "--offline", "//images:debug")
+    assert refused.code == 11
+    assert "hint: `bg fetch` brings it" in refused.err
