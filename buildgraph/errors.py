@@ -11,7 +11,7 @@
     ├── ToolError         8   melange, apko, Go or bubblewrap is missing or does not work
     ├── CacheError        9   the cache cannot be read or written (a full disk, for one)
     ├── SandboxError     10   the machine cannot make the box
-    ├── RepositoryError  11   an index or a package of a repository is missing or wrong
+    ├── RepositoryError  11   an index, a package or a source cannot be had, or is wrong
     ├── OutputError      12   an output cannot be written
     ├── VerifyError      13   a second build gave other bytes than the cache has
     └── Interrupted     130   Ctrl-C or SIGTERM
@@ -131,7 +131,7 @@ class SandboxError(BgError):
 
 
 class RepositoryError(BgError):
-    """A package repository does not give what it promised."""
+    """A package repository, or another source, does not give what it promised."""
 
     exit_code = 11
 

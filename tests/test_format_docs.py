@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from buildgraph.apk.index import IndexEntry
+from buildgraph.execute import checkouts
 from buildgraph.execute.actions import Surroundings
 from buildgraph.graph.model import Edge, Node
 from buildgraph.keys.digest import Digest
@@ -94,6 +95,13 @@ def test_every_field_of_a_record_is_listed() -> None:
     assert documented(f"### `{store.ACTION}`: what an action gave") == set(action)
     deep = record.deep_to_json(record.DeepRecord(digest, digest, {}, {}))
     assert documented(f"### `{store.DEEP}`: where a deep key leads") == set(deep)
+
+
+def test_every_field_of_a_source_is_listed() -> None:
+    """The table has the fields of archives and of checkouts."""
+    digest = Digest("0" * 64)
+    checkout = checkouts.Checkout("", digest, digest, {}, ())
+    assert documented("### `source`: a source that was fetched") == {"address", "digest", *checkout.to_json()}
 
 
 def test_every_field_of_the_lock_is_listed() -> None:

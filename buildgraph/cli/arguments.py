@@ -56,13 +56,14 @@ COMMANDS = {
     "inspect": "show what a built target is: packages, files, layers, licences, and where each came from",
     "verify": "build again what the cache has, in other surroundings, and compare",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
+    "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
     "clean": "remove outputs, and with --cache the cache",
     "keygen": "make a key that package repositories are signed with",
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "fetch", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -123,6 +124,11 @@ def _planning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden"
     )
+    parser.add_argument("--offline", action="store_true", help="fetch nothing: what is not at hand is an error (see `bg fetch`)")
+    _locking(parser)
+
+
+def _locking(parser: argparse.ArgumentParser) -> None:
     lock = parser.add_mutually_exclusive_group()
     lock.add_argument(
         "--locked",
@@ -263,7 +269,7 @@ def _affected(parser: argparse.ArgumentParser) -> None:
         "--shards", type=_positive, default=0, metavar="N", help="with --format matrix: pack targets into N groups"
     )
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if anything is affected")
-    parser.set_defaults(offline=True)
+    parser.set_defaults(offline=True, stand_ins=True)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -316,6 +322,13 @@ def _lock(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(locked=False)  # who asks for it wants it, in CI too
 
 
+def _fetch(parser: argparse.ArgumentParser) -> None:
+    _targets(parser, "//...")
+    _locking(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    _json(parser)
+
+
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="an image")
     parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
@@ -354,6 +367,7 @@ _OPTIONS = {
     "inspect": _inspect,
     "verify": _verify,
     "lock": _lock,
+    "fetch": _fetch,
     "run": _run,
     "clean": _clean,
     "keygen": _keygen,

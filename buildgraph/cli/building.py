@@ -97,6 +97,7 @@ def local_executor(session: Session) -> Executor:
         store=session.store,
         locks=session.locks,
         repositories=session.repositories,
+        sources=session.sources,
         tools=session.tools,
         materials=session.inputs.materials,
         lock=lambda: session.lock,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,29 +52,21 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
 def _command(name: str) -> Command:
     if name in COMMANDS:
         return COMMANDS[name]
-    if name in {"build", "run"}:
-        from buildgraph.cli import building
-
-        return building.build if name == "build" else building.run_image
-    if name == "verify":
-        from buildgraph.cli.verify import verify
-
-        return verify
-    if name == "inspect":
-        from buildgraph.cli.inspect import inspect
-
-        return inspect
-    if name == "affected":
-        from buildgraph.cli.affected import affected
-
-        return affected
-    if name == "lock":
-        from buildgraph.cli.lock import lock
-
-        return lock
+    if name in _MODULES:
+        module, function = _MODULES[name]
+        found: Command = getattr(import_module(f"buildgraph.cli.{module}"), function)
+        return found
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
+
+
+# Where commands are that load more than others need.
+_MODULES = {
+    "build": ("building", "build"),
+    "run": ("building", "run_image"),
+    **{name: (name, name) for name in ("affected", "fetch", "inspect", "lock", "verify")},
+}
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
@@ -99,6 +92,7 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
         offline=getattr(options, "offline", False),
+        stand_ins=getattr(options, "stand_ins", False),
     )
 
 

@@ -21,11 +21,12 @@ from buildgraph.apk.index import IndexEntry, index_archive
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import faults, is_full
 from buildgraph.cache.locks import ActionLocks
-from buildgraph.errors import BuildError, Interrupted, Place, SandboxError
+from buildgraph.errors import BuildError, Interrupted, Place, RepositoryError, SandboxError
 from buildgraph.execute import box as boxes
 from buildgraph.execute import collect, process
 from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
+from buildgraph.execute.sources import CACHE_DIR, Sources
 from buildgraph.execute.tools import Toolbox, probe_sandbox
 from buildgraph.keys.digest import Digest, digest_file
 from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
@@ -91,6 +92,7 @@ class Executor:
     store: RecordStore
     locks: ActionLocks
     repositories: Repositories
+    sources: Sources
     tools: Toolbox
     materials: Callable[[str], Materials]
     lock: Callable[[], Lock]
@@ -129,6 +131,11 @@ class Executor:
 
     def _run(self, action: Action, scratch: Path) -> Record:
         materials = self.materials(action.node.id)
+        if materials.network and self.sources.offline:
+            message = f"{action.node.label} needs the network, which --offline rules out"
+            details = "\n".join(f"  {reason}" for reason in materials.network)
+            hint = "`bg fetch` brings sources that recipes pin; what a step fetches by itself it cannot bring"
+            raise RepositoryError(message, details=details, hint=hint)
         started = time.monotonic()
         seen = self._make(action, materials, scratch)
         outputs, packages = _collect(materials, scratch, self.cas)
@@ -165,6 +172,8 @@ class Executor:
             target.write_text(text, "utf-8", "surrogateescape")
         for source in materials.sources:
             self._copy_source(source, box_folder)
+        if materials.fetched:
+            self.sources.give(materials.fetched, box_folder)
         installed = self._fill_repository(action, repository)
         return self._execute(action, materials, scratch, installed, elsewhere)
 
@@ -283,7 +292,7 @@ class Executor:
         tool = "melange" if materials.kind == "package" else "apko"
         message = f"{tool} failed on {action.node.label} (exit code {code})"
         shown = collect.from_the_error(lines, _LOG_TAIL)
-        hint = collect.failure_hint(lines, network=materials.uses_network)
+        hint = collect.failure_hint(lines, materials)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"
         where = _place(collect.failing_step(lines, materials) or action.node.path)
         return BuildError(message, where=where, details=details, hint=hint)
@@ -328,7 +337,16 @@ def melange_command(action: Action, materials: Materials) -> list[str]:
     """The melange command line, as seen from inside the box."""
     line = ["melange", "build", materials.recipe, "--arch", action.node.architectures[0], "--runner", "bubblewrap"]
     line += ["--ignore-signatures", "--generate-index=false", "--git-commit", NO_COMMIT, "--git-repo-url", NO_REPOSITORY]
-    line += ["--source-dir", "src", "--out-dir", "out", "--cache-dir=", "--apk-cache-dir", boxes.APK_CACHE, "--rm"]
+    line += [
+        "--source-dir",
+        "src",
+        "--out-dir",
+        "out",
+        f"--cache-dir={CACHE_DIR if materials.fetched else ''}",
+        "--apk-cache-dir",
+        boxes.APK_CACHE,
+        "--rm",
+    ]
     if any(name.startswith("pipelines/") for name in materials.texts):
         line += ["--pipeline-dir", "pipelines"]
     if VARS_FILE in materials.texts:

@@ -24,8 +24,8 @@ OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
+    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
 TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
@@ -70,6 +70,7 @@ class Manifest:
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()
+    source_mirrors: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
     network: str = "as-needed"
     source_date_epoch: int = EPOCH_1980
@@ -165,9 +166,8 @@ class _Reader:
             case "architectures" | "exclude" | "repositories" | "keyring":
                 read = self.address if key in {"repositories", "keyring"} else self.text
                 return tuple(read(item, f"an entry of {key}") for item in self.items(node, key))
-            case "mirrors":
-                pairs = self.mapping(node, key).items.items()
-                return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+            case "mirrors" | "source-mirrors":
+                return self._mirrors(node) if key == "mirrors" else self._source_mirrors(node)
             case "targets":
                 return self._targets(node)
             case "network" | "tools":
@@ -178,6 +178,19 @@ class _Reader:
                 return self.number(node, key)
             case _:
                 return self.text(node, key)
+
+    def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
+        pairs = self.mapping(node, "mirrors").items.items()
+        return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+
+    def _source_mirrors(self, node: Node) -> tuple[str, ...]:
+        found = []
+        for item in self.items(node, "source-mirrors"):
+            text = self.address(item, "a source mirror")
+            if "://" in text and not text.startswith(("https://", "http://", "git://")):
+                raise self.error("a source mirror is a folder, or an address with https, http or git", item)
+            found.append(text.rstrip("/"))
+        return tuple(found)
 
     def _targets(self, node: Node) -> dict[str, TargetSettings]:
         found = {}
