@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,21 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
 def _command(name: str) -> Command:
     if name in COMMANDS:
         return COMMANDS[name]
-    if name in {"build", "run"}:
-        from buildgraph.cli import building
-
-        return building.build if name == "build" else building.run_image
-    if name == "affected":
-        from buildgraph.cli.affected import affected
-
-        return affected
-    if name == "lock":
-        from buildgraph.cli.lock import lock
-
-        return lock
+    if name in _MODULES:
+        module, function = _MODULES[name]
+        found: Command = getattr(import_module(f"buildgraph.cli.{module}"), function)
+        return found
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
+
+
+# Where commands are that load more than others need.
+_MODULES = {
+    "build": ("building", "build"),
+    "run": ("building", "run_image"),
+    **{name: (name, name) for name in ("affected", "fetch", "inspect", "lock", "verify")},
+}
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
@@ -100,6 +101,7 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         tier=tier,
         result_keys=result_keys,
         reads_remotes=not getattr(options, "no_remote_read", False),
+        stand_ins=getattr(options, "stand_ins", False),
     )
 
 
@@ -151,7 +153,7 @@ def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
 def clean(options: argparse.Namespace, session: Session) -> int:
     """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
     out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "packages")]
+    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
     try:
         for folder in ours:
             if folder.exists():
@@ -186,14 +188,15 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, make_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
 
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
-    make_key(path)
+    told = new_key(path, environment)
     show([f"private key {path}", f"public key  {path}.pub"])
+    show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
     return 0
 
 

@@ -51,12 +51,16 @@ from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from buildgraph.execute.sources import Sources
     from buildgraph.remote.shared import SharedCache
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line and the environment decide; the manifest decides the rest."""
+    """What the command line and the environment decide; the manifest decides the rest.
+
+    ``offline``: nothing is fetched; with ``stand_ins`` names then stand for the tools and keys that are not at hand.
+    """
 
     root: Path
     here: Path
@@ -68,6 +72,7 @@ class Settings:
     sealed: bool = True
     locked: bool | None = None
     offline: bool = False
+    stand_ins: bool = False
     tier: str = LOCAL
     result_keys: tuple[str, ...] = ()
     reads_remotes: bool = True
@@ -288,6 +293,14 @@ class Session:
         return self.closing.enter_context(self.cas.scratch())
 
     @cached_property
+    def sources(self) -> Sources:
+        """Where the sources come from that recipes pin."""
+        from buildgraph.execute.sources import Sources  # a plan does without
+
+        access = None if self.settings.offline else self.access
+        return Sources(self.manifest, self.cas, self.records, self.console.say, self.settings.environment, access)
+
+    @cached_property
     def tools(self) -> Toolbox:
         """melange, apko and bubblewrap, provisioned on first use."""
         for folder in self.settings.environment.get("PATH", os.defpath).split(os.pathsep):
@@ -309,11 +322,11 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """What counts for every node; offline, which tools are meant stands for the versions of those that are not at hand."""
+        """What counts for every node; the name stands for the version of a tool that is not at hand, where that may be."""
         try:
             melange, apko = self.tools.melange_version, self.tools.apko_version
         except ToolError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             melange = apko = self.manifest.tools
         return Environment(melange, apko, box.FORMAT, self.settings.sealed)
@@ -374,11 +387,11 @@ class Session:
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
-        """The public key that a keyring line names; offline, the line stands for one that cannot be had."""
+        """The public key that a keyring line names; the line stands for one that cannot be had, where that may be."""
         try:
             return self.repositories.key_file(line).read_bytes()
         except RepositoryError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             return line.encode()
 

@@ -18,6 +18,7 @@ _OK, _PARTIAL, _GONE = 200, 206, (404, 410)
 _CREDENTIALS = (401, 403)
 _RANGE = 416  # the server does not have what the download would go on with
 _PASSING = (408, _PARTIAL, _RANGE, 425, 429, 500, 502, 503, 504)  # statuses after which another attempt may do
+_CONNECTING = 15.0  # seconds until a server takes the connection
 _LONGEST = 60.0  # seconds between attempts, whatever the server asks for
 _MIRRORS = "`mirrors:` in the manifest can name another place"
 
@@ -100,7 +101,7 @@ class _Transfer:
     def _goes_on(self, answer: Answer) -> bool:
         """Whether an answer has what comes after the bytes that are here."""
         start = f"bytes {self.stream.tell()}-"
-        return answer.status == _PARTIAL and answer.headers.get("Content-Range", "").startswith(start)
+        return bool(self.identity) and answer.status == _PARTIAL and answer.headers.get("Content-Range", "").startswith(start)
 
     def _take(self, answer: Answer) -> None:
         if answer.status == _OK:

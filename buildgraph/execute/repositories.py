@@ -29,7 +29,6 @@ from buildgraph.workspace.state import stamp_to_read
 from buildgraph.workspace.stats import stamp
 
 INDEX = "APKINDEX.tar.gz"
-MAX_INDEX_BYTES = 512 << 20
 SEED = ".seed"  # what the example repository calls its mirror
 
 
@@ -134,6 +133,14 @@ class Repositories:
             shutil.copyfile(path, temporary)
             temporary.replace(kept)
 
+    def has(self, locked: Locked) -> bool:
+        """Whether an external package is at hand."""
+        return self._known(locked) is not None
+
+    def _known(self, locked: Locked) -> Digest | None:
+        digest = parse_digest((self.records.get("external", locked.entry.checksum) or {}).get("digest"))
+        return digest if digest is not None and self.cas.has(digest) else None
+
     def package(self, locked: Locked) -> Digest:
         """The blob of an external package, fetched if it is not there; its bytes have the lock's checksum.
 
@@ -143,11 +150,7 @@ class Repositories:
         with self._guard:
             lock = self._locks.setdefault(checksum, threading.Lock())
         with lock:
-            known = self.records.get("external", checksum) or {}
-            digest = parse_digest(known.get("digest"))
-            if digest is not None and self.cas.has(digest):
-                return digest
-            return self._fetch(locked)
+            return self._known(locked) or self._fetch(locked)
 
     def _fetch(self, locked: Locked) -> Digest:
         entry = locked.entry
@@ -182,7 +185,7 @@ class Repositories:
     def _download(self, address: str, target: Path) -> None:
         if self.access is None:
             message = f"{address} is not at hand, and may not be fetched now"
-            raise RepositoryError(message)
+            raise RepositoryError(message, hint="`bg fetch` brings it")
         download(address, target, access=self.access)
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:

@@ -41,7 +41,9 @@ class Record:
     """What one action gave.
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
-    (with the checksums of their canonical form); ``sealed`` says that the box was used, ``tier`` who is answerable for it.
+    (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
+    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
+    ``tier`` says who is answerable for it.
     """
 
     action: Digest
@@ -55,6 +57,9 @@ class Record:
     built_at: int = 0
     tools: Mapping[str, str] = field(default_factory=dict)
     sealed: bool = True
+    builder: str = ""
+    scratch: str = ""
+    processors: int = 0
     tier: str = LOCAL
 
     def built(self) -> Built:
@@ -112,6 +117,9 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "built_at": record.built_at,
         "tools": dict(record.tools),
         "sealed": record.sealed,
+        "builder": record.builder,
+        "scratch": record.scratch,
+        "processors": record.processors,
         "tier": record.tier,
     }
 
@@ -142,6 +150,9 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         built_at=_natural(raw["built_at"]),
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
+        builder=_text(raw.get("builder", "")),
+        scratch=_text(raw.get("scratch", "")),
+        processors=_natural(raw.get("processors", 0)),
         tier=_text(raw.get("tier", LOCAL)),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.apk.version import Version
 from buildgraph.errors import Place, RecipeError, did_you_mean
-from buildgraph.recipes import architecture, scalars, schema, yamltext
+from buildgraph.recipes import architecture, pinned, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
 from buildgraph.recipes.goregexp import ExpressionError, replace_all
@@ -115,6 +115,8 @@ class _Reader:
         scope = self._compile_variables(own_vars, declared)
         tests = self._compile(compiler, declared, variables, scope)
         contents = child(self.tree, "environment", "contents")
+        own_home = child(self.tree, "environment", "environment", "HOME") is not None
+        sources, conflicts = pinned.together(compiler.sources, own_home=own_home)
         capabilities, options = self.tree.items.get("capabilities"), self.tree.items.get("options")
         return MelangeRecipe(
             path=self.source.path,
@@ -134,7 +136,8 @@ class _Reader:
             keyring=tuple(self._address(item, replace) for item in texts_of(child(contents, "keyring"))),
             architectures=tuple(architecture.to_apk(item.text) for item in texts_of(child(self.tree, "environment", "archs"))),
             uses=tuple(compiler.uses),
-            network=tuple(dict.fromkeys(compiler.network)),
+            network=tuple(dict.fromkeys((*compiler.network, *conflicts))),
+            sources=sources,
             run_as=text_of(child(self.tree, "environment", "accounts", "run-as")),
             capabilities_added=tuple(item.text for item in texts_of(child(capabilities, "add"))),
             capabilities_dropped=tuple(item.text for item in texts_of(child(capabilities, "drop"))),

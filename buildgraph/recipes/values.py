@@ -82,6 +82,38 @@ class NetworkReason:
 
 
 @dataclass(frozen=True, slots=True)
+class PinnedSource:
+    """A source that a recipe downloads and pins by digest, so that it may come from anywhere, at any time.
+
+    An archive has the digest ``sha256:HEX`` or ``sha512:HEX`` of its bytes. A checkout has ``commit:HEX`` (or that of a tag's
+    object); ``ref`` is the branch or tag by which it is asked for (``refs/tags/v1``, empty for HEAD), ``depth`` the number of
+    commits of its history, 0 for all. The place is where it is used.
+    """
+
+    address: str
+    digest: str
+    ref: str = ""
+    depth: int = 0
+    path: str = ""
+    line: int = 0
+
+    @property
+    def is_git(self) -> bool:
+        """Whether it is a checkout."""
+        return self.digest.startswith("commit:")
+
+    @property
+    def content(self) -> str:
+        """All that its content is a function of, as a text; what stands in keys and names its record."""
+        return f"{self.digest} {self.ref or 'HEAD'} depth {self.depth or 'all'}" if self.is_git else self.digest
+
+    @property
+    def place(self) -> str:
+        """``file:line``."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
 class PackageDecl:
     """A package that a recipe makes, as declared; what melange's scan of the files adds is known only after the build.
 
@@ -134,7 +166,8 @@ class MelangeRecipe:
 
     ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
     installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept.
-    ``tests`` are the package's own section and those of subpackages; ``uses`` and ``network`` leave them out.
+    ``tests`` are the package's own section and those of subpackages; ``uses``, ``network`` and ``sources`` leave them out.
+    ``network`` are the reasons for which a build needs the network itself; ``sources`` can be brought before.
     ``target_architectures`` is empty where the recipe does not limit them; ``architectures`` is ``environment.archs``.
     """
 
@@ -152,6 +185,7 @@ class MelangeRecipe:
     architectures: tuple[str, ...]
     uses: tuple[Use, ...]
     network: tuple[NetworkReason, ...]
+    sources: tuple[PinnedSource, ...]
     run_as: str
     capabilities_added: tuple[str, ...]
     capabilities_dropped: tuple[str, ...]
@@ -204,6 +238,7 @@ _NESTED: dict[str, type] = {
     "files": Written,
     "uses": Use,
     "network": NetworkReason,
+    "sources": PinnedSource,
     "tests": TestDecl,
 }
 

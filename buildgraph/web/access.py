@@ -7,6 +7,7 @@ message, and what addresses carry of them is cut off before it is shown.
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+
+    def header(self) -> str:
+        """The value of the header ``Authorization`` (RFC 7617)."""
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Access:
         parts = urlsplit(address)
         if parts.username is not None:
             return Login(unquote(parts.username), unquote(parts.password or ""))
-        return self._by_variable(parts.netloc) or self._by_netrc(parts.hostname or "")
+        return self._by_variable(parts.netloc.lower()) or self._by_netrc(parts.hostname or "")
 
     def _by_variable(self, host: str) -> Login | None:
         if not self.http_auth:
@@ -79,17 +84,19 @@ class Access:
             raise RepositoryError(message, hint="HOST is as in the address, with its port where it names one")
         # The host may have a port, the password colons: apko v1.2.37 (pkg/apk/auth) knows the former, melange v0.59.1 the latter.
         for end in (2, 3):
-            if ":".join(words[1:end]) == host and len(words) > end + 1:
+            if ":".join(words[1:end]).lower() == host and len(words) > end + 1:
                 return Login(words[end], ":".join(words[end + 1 :]))
         return None
 
     def _by_netrc(self, host: str) -> Login | None:
         from netrc import NetrcParseError, netrc
 
-        if self.netrc is None or not self.netrc.is_file():
+        if self.netrc is None:
             return None
         try:
             known = netrc(str(self.netrc)).hosts.get(host)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except NetrcParseError as error:
             # Not in its own words: what it complains of may be the password.
             message = f"{self.netrc}:{error.lineno}: not a line of a netrc file"

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from buildgraph import __version__
+from buildgraph.errors import RepositoryError
 from buildgraph.web.access import Access, Login, without_login
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = "BaseHTTPResponse"
 CONNECTIONS = 16  # to one server
+_CONNECTING = 15.0  # seconds
 
 
 class WebError(Exception):
@@ -44,12 +46,12 @@ def request(
     ``login`` stands in for what ``access`` knows. Redirects are followed, without credentials at another host; nothing is tried
     again. ``body`` is bytes or a binary stream.
     """
-    from urllib3 import Retry, make_headers
+    from urllib3 import Retry, Timeout
 
     sent = {"User-Agent": f"buildgraph/{__version__}", **(headers or {})}
     login = login or access.login(address)
     if login is not None and "Authorization" not in sent:
-        sent |= make_headers(basic_auth=f"{login.user}:{login.password}")
+        sent["Authorization"] = login.header()
     return _pool(access.proxy(address)).request(
         method,
         without_login(address),
@@ -57,7 +59,7 @@ def request(
         body=body,
         # Of the kinds of retries only redirects; at another host these lose the credentials, as is urllib3's default.
         retries=Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-        timeout=access.timeout,
+        timeout=Timeout(connect=min(_CONNECTING, access.timeout), read=access.timeout),
         preload_content=False,
         decode_content=False,
     )
@@ -97,14 +99,19 @@ def retry_after(answer: Answer) -> float:
 @cache
 def _pool(proxy: str) -> PoolManager:
     """The connections that all threads share."""
-    from urllib3 import PoolManager, ProxyManager, make_headers
-    from urllib3.util import parse_url
+    from urllib3 import PoolManager, ProxyManager
+    from urllib3.exceptions import LocationValueError
 
     if not proxy:
         return PoolManager(maxsize=CONNECTIONS)
-    user = parse_url(proxy).auth
-    headers = make_headers(proxy_basic_auth=user) if user else None
-    return ProxyManager(proxy, maxsize=CONNECTIONS, proxy_headers=headers)
+    try:
+        login = Access().login(proxy)
+        headers = {"Proxy-Authorization": login.header()} if login else None
+        return ProxyManager(without_login(proxy), maxsize=CONNECTIONS, proxy_headers=headers)
+    except (LocationValueError, ValueError) as error:
+        message = "the proxy that the environment names is no address that can be used"
+        hint = "HTTP_PROXY and HTTPS_PROXY are addresses such as http://proxy.example:3128"
+        raise RepositoryError(message, hint=hint) from error
 
 
 def _causes(error: BaseException) -> list[BaseException]:

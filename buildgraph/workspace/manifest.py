@@ -26,10 +26,11 @@ OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "remotes", "trust", "targets",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
+    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "remotes", "trust",
+    "targets",
 )  # fmt: skip
-TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
+TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
 TOOLS = ("pinned", "path")
 
@@ -43,7 +44,8 @@ class TargetSettings:
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
     the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners); ``options``,
-    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``.
+    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``;
+    ``reproducible``: whether a second build is expected to give the same bytes.
     """
 
     sources: tuple[str, ...] | None = None
@@ -53,6 +55,7 @@ class TargetSettings:
     tag: str | None = None
     vars_file: str = ""
     env_files: tuple[str, ...] = ()
+    reproducible: bool = True
     place: str = ""
 
     def files(self) -> tuple[str, ...]:
@@ -73,6 +76,7 @@ class Manifest:
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()
+    source_mirrors: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
     network: str = "as-needed"
     source_date_epoch: int = EPOCH_1980
@@ -170,9 +174,8 @@ class _Reader:
             case "architectures" | "exclude" | "repositories" | "keyring":
                 read = self.address if key in {"repositories", "keyring"} else self.text
                 return tuple(read(item, f"an entry of {key}") for item in self.items(node, key))
-            case "mirrors":
-                pairs = self.mapping(node, key).items.items()
-                return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+            case "mirrors" | "source-mirrors":
+                return self._mirrors(node) if key == "mirrors" else self._source_mirrors(node)
             case "targets" | "remotes" | "trust":
                 return self._structured(key, node)
             case "network" | "tools":
@@ -211,6 +214,19 @@ class _Reader:
         tiers = tuple(self.text(item, "a tier") for item in self.items(given["tiers"], "tiers"))
         return TrustedKey(self.text(given["key"], "key"), tiers)
 
+    def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
+        pairs = self.mapping(node, "mirrors").items.items()
+        return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+
+    def _source_mirrors(self, node: Node) -> tuple[str, ...]:
+        found = []
+        for item in self.items(node, "source-mirrors"):
+            text = self.address(item, "a source mirror")
+            if "://" in text and not text.startswith(("https://", "http://", "git://")):
+                raise self.error("a source mirror is a folder, or an address with https, http or git", item)
+            found.append(text.rstrip("/"))
+        return tuple(found)
+
     def _targets(self, node: Node) -> dict[str, TargetSettings]:
         found = {}
         for label, settings in self.mapping(node, "targets").items.items():
@@ -234,7 +250,7 @@ class _Reader:
                 case "env-file":
                     listed = self.items(value, key) if isinstance(value, Sequence) else [value]
                     values["env_files"] = tuple(self.folder(item, "an env-file") for item in listed)
-                case "root":
+                case "root" | "reproducible":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:
                     values[key] = self.text(value, key)

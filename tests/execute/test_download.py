@@ -237,6 +237,7 @@ def test_credentials_go_to_their_host_only(files: Files, target: Path, access: A
         ("basic:apk.example:me:pass", "https://other.example/os", None),
         ("basic:apk.example:me:pass", "https://apk.example:8080/os", None),
         ("basic:*:me:pass", "https://apk.example/os", None),
+        ("basic:APK.example:me:pass", "https://apk.EXAMPLE/os", Login("me", "pass")),
         ("", "https://u%40x:p%3Aw@apk.example/os", Login("u@x", "p:w")),
     ],
 )
@@ -306,6 +307,22 @@ def test_through_a_proxy(files: Files, target: Path, access: Access) -> None:
     assert target.read_bytes() == b"by proxy"
     assert [path for path, _ in files.requests] == ["http://apk.example/x"]
     assert files.headers("Proxy-Authorization") == [basic("me", "word")]
+
+
+@pytest.mark.parametrize("proxy", ["socks9://me:secret@proxy.example", "http://me:secret@[::1"])
+def test_a_proxy_that_is_none(target: Path, access: Access, proxy: str) -> None:
+    """It is told without its password."""
+    with pytest.raises(RepositoryError) as caught:
+        download("http://apk.example/x", target, access=replace(access, proxies={"http": proxy}))
+    assert "the proxy that the environment names" in caught.value.what
+    assert "secret" not in caught.value.render()
+
+
+def test_passwords_of_any_letters(files: Files, target: Path, access: Access) -> None:
+    """They are sent as UTF-8."""
+    host = files.url.removeprefix("http://")
+    download(f"{files.url}/file", target, access=replace(access, http_auth=f"basic:{host}:me:pässwörd☃"))
+    assert files.headers("Authorization") == [basic("me", "pässwörd☃")]
 
 
 @pytest.mark.parametrize("login", [None, ("me", "pass")])
