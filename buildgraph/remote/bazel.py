@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from buildgraph.errors import BgError
 from buildgraph.remote import actionresult
-from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, StoreError
+from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, Sink, StoreError
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer, WebError, failing, request, status
 
@@ -57,7 +57,7 @@ class BazelStore:
             _expect(answer)
             return True
 
-    def read(self, blob: Blob, stream: BinaryIO) -> None:
+    def read(self, blob: Blob, sink: Sink) -> None:
         """As Store."""
         with self._asking("GET", f"cas/{blob.sha256}") as answer:
             if answer.status in _ABSENT:
@@ -65,7 +65,7 @@ class BazelStore:
                 raise AbsentError(message)
             _expect(answer)
             while chunk := answer.read(_CHUNK):
-                stream.write(chunk)
+                sink.write(chunk)
 
     def write(self, blob: Blob, source: Path) -> None:
         """As Store."""

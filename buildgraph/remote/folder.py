@@ -10,10 +10,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 from uuid import uuid4
 
-from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, StoreError
+from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, Sink, StoreError
 
 _CHUNK = 1 << 20
 
@@ -51,7 +50,7 @@ class FolderStore:
         except FileNotFoundError:
             return False
 
-    def read(self, blob: Blob, stream: BinaryIO) -> None:
+    def read(self, blob: Blob, sink: Sink) -> None:
         """As Store."""
         with self._failing():
             try:
@@ -59,7 +58,8 @@ class FolderStore:
             except FileNotFoundError:
                 raise AbsentError("a blob is gone") from None
             with source:
-                shutil.copyfileobj(source, stream, _CHUNK)
+                while chunk := source.read(_CHUNK):
+                    sink.write(chunk)
 
     def write(self, blob: Blob, source: Path) -> None:
         """As Store."""

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
 
-from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, StoreError
+from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, Sink, StoreError
 
 _CHUNK = 1 << 20
 _AT_ONCE = 8 << 20  # bytes that are sent in one request; only then can the server be told not to replace what is there
@@ -69,12 +68,12 @@ class ObjectStore:
         except AbsentError:
             return False
 
-    def read(self, blob: Blob, stream: BinaryIO) -> None:
+    def read(self, blob: Blob, sink: Sink) -> None:
         """As Store."""
         with self._failing():
-            stream.writelines(
-                bytes(chunk) for chunk in self._obstore.get(self._store, f"blobs/{blob.sha256}").stream(min_chunk_size=_CHUNK)
-            )
+            answer = self._obstore.get(self._store, f"blobs/{blob.sha256}")
+            for chunk in answer.stream(min_chunk_size=_CHUNK):
+                sink.write(bytes(chunk))
 
     def write(self, blob: Blob, source: Path) -> None:
         """As Store."""

@@ -138,7 +138,7 @@ class SharedCache:
         with self._cas.scratch() as scratch:
             path = scratch / "blob"
             with path.open("xb") as stream:
-                store.read(blob, _Bounded(stream, blob.size))  # type: ignore[arg-type]
+                store.read(blob, _Bounded(stream, blob.size))
             try:
                 stored = self._cas.put_file(path, move=True)
             except CacheError as error:

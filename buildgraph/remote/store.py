@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 MAX_RESULT_BYTES = 16 << 20
 
@@ -19,6 +19,13 @@ class Blob(NamedTuple):
 
     sha256: str
     size: int
+
+
+class Sink(Protocol):
+    """What takes the bytes of a blob."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes the next bytes. Raises StoreError where there are more than there should be."""
 
 
 class StoreError(Exception):
@@ -45,8 +52,8 @@ class Store(Protocol):
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
         """Those of some blobs that the store does not have."""
 
-    def read(self, blob: Blob, stream: BinaryIO) -> None:
-        """Writes a blob's bytes into a stream, which they need not be: the caller checks. Raises AbsentError."""
+    def read(self, blob: Blob, sink: Sink) -> None:
+        """Gives a blob's bytes, which may be others: the caller checks. Raises AbsentError."""
 
     def write(self, blob: Blob, source: Path) -> None:
         """Keeps the content of a file, which is that of the blob."""

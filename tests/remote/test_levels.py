@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -12,7 +11,7 @@ from buildgraph.keys.digest import digest_text
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.shared import Author, SharedCache
-from buildgraph.remote.store import Blob, RefusedError, StoreError
+from buildgraph.remote.store import Blob, RefusedError, Sink, StoreError
 from buildgraph.remote.trust import Trust
 from tests.remote.makers import CI, WRITERS, cas_in, give, made
 
@@ -42,9 +41,9 @@ class Counting:
         self._note("missing")
         return self.store.missing(blobs)
 
-    def read(self, blob: Blob, stream: BinaryIO) -> None:
+    def read(self, blob: Blob, sink: Sink) -> None:
         self._note("read")
-        self.store.read(blob, stream)
+        self.store.read(blob, sink)
 
     def write(self, blob: Blob, source: Path) -> None:
         self._note("write")
