@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,11 +33,13 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
+from buildgraph.plan.record import LOCAL
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
@@ -50,6 +52,7 @@ from buildgraph.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildgraph.execute.sources import Sources
+    from buildgraph.remote.shared import SharedCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class Settings:
     locked: bool | None = None
     offline: bool = False
     stand_ins: bool = False
+    tier: str = LOCAL
+    result_keys: tuple[str, ...] = ()
+    reads_remotes: bool = True
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -79,6 +85,7 @@ class Session:
     settings: Settings
     console: Console
     cancelled: threading.Event = field(default_factory=threading.Event)
+    closing: ExitStack = field(default_factory=ExitStack)
     walked_at: int = 0
     _unwinding: bool = False
     _changed: list[str] | None = None
@@ -256,21 +263,42 @@ class Session:
     @cached_property
     def store(self) -> RecordStore:
         """Records and blobs together."""
-        return RecordStore(self.cas, self.records, digest_text(str(self.settings.root))[:16])
+        workspace = digest_text(str(self.settings.root))[:16]
+        return RecordStore(self.cas, self.records, workspace, self.settings.tier, elsewhere=self.elsewhere)
+
+    @cached_property
+    def elsewhere(self) -> SharedCache | None:
+        """The caches on other machines, if the manifest names some."""
+        if not self.manifest.remotes or self.settings.offline:
+            return None
+        from buildgraph.cli.sharing import open_remotes  # most workspaces have none
+
+        return open_remotes(self.manifest, self.settings, self.cas, self.console.say)
 
     @cached_property
     def repositories(self) -> Repositories:
         """Where external packages come from."""
-        offline = self.settings.offline
-        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
+        access = None if self.settings.offline else self.access
+        say, scratch = self.console.say, lambda: self.scratch
+        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, say, scratch, access)
+
+    @cached_property
+    def access(self) -> Access:
+        """How servers are asked."""
+        return Access.of(self.settings.environment, self.cancelled.wait)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder that goes when the session ends."""
+        return self.closing.enter_context(self.cas.scratch())
 
     @cached_property
     def sources(self) -> Sources:
         """Where the sources come from that recipes pin."""
         from buildgraph.execute.sources import Sources  # a plan does without
 
-        offline, environment = self.settings.offline, self.settings.environment
-        return Sources(self.manifest, self.cas, self.records, self.console.say, environment, offline)
+        access = None if self.settings.offline else self.access
+        return Sources(self.manifest, self.cas, self.records, self.console.say, self.settings.environment, access)
 
     @cached_property
     def tools(self) -> Toolbox:

@@ -28,6 +28,7 @@ from buildgraph.execute.checkouts import Checkout, checkout_from_json
 from buildgraph.execute.download import download, is_remote
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource
+from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import Manifest
 
 CACHE_DIR = "cache"  # in a box; melange shows it to the recipe's steps as this:
@@ -41,7 +42,8 @@ AT_ONCE = 4
 class Sources:
     """The pinned sources of a workspace. Safe to use from several threads.
 
-    ``environment`` is that of the user, for git; ``offline``: only what lies on this machine is brought.
+    ``environment`` is that of the user, for git; ``access`` says how servers are asked, None that none is: then only what lies on
+    this machine is brought.
     """
 
     manifest: Manifest
@@ -49,10 +51,15 @@ class Sources:
     records: Records
     progress: Callable[[str], None]
     environment: Mapping[str, str]
-    offline: bool = False
+    access: Access | None
     brought: set[str] = field(default_factory=set)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def offline(self) -> bool:
+        """Whether no server may be asked."""
+        return self.access is None
 
     def bring(self, sources: Sequence[PinnedSource]) -> None:
         """Has some sources at hand. Raises RepositoryError for one that cannot be had or is not what the recipe says."""
@@ -114,13 +121,13 @@ class Sources:
             try:
                 self._copy(place, target)
             except RepositoryError as error:
-                said.append(f"{place}: {error.what}")
+                said.append(f"{without_login(place)}: {error.what}")
                 continue
             found = _digest(target, source)
             if found == source.digest:
                 return
-            said.append(f"{place}: it has {found}")
-        message = f"cannot bring the source {source.address} with {source.digest} ({source.place})"
+            said.append(f"{without_login(place)}: it has {found}")
+        message = f"cannot bring the source {without_login(source.address)} with {source.digest} ({source.place})"
         raise RepositoryError(message, details="\n".join(said), hint=self._hint())
 
     def _archive_places(self, source: PinnedSource) -> Iterator[str]:
@@ -137,8 +144,8 @@ class Sources:
     def _copy(self, place: str, target: Path) -> None:
         if is_remote(place):
             self._refuse_if_offline()
-            self.progress(f"fetch  {place}")
-            download(place, target)
+            self.progress(f"fetch  {without_login(place)}")
+            download(place, target, access=self.access)
             return
         try:
             shutil.copyfile(place, target)

@@ -21,7 +21,7 @@ from buildgraph.recipes.substitute import (
     literal_replacer,
     substitute,
 )
-from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
+from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written, written_address
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ class _Reader:
             packages=tuple(each.package for each in declared),
             environment=(*environment, *compiler.needs),
             repositories=tuple(
-                self._written(item, replace)
+                self._address(item, replace)
                 for key in ("build_repositories", "repositories")
                 for item in texts_of(child(contents, key))
             ),
-            keyring=tuple(self._written(item, replace) for item in texts_of(child(contents, "keyring"))),
+            keyring=tuple(self._address(item, replace) for item in texts_of(child(contents, "keyring"))),
             architectures=tuple(architecture.to_apk(item.text) for item in texts_of(child(self.tree, "environment", "archs"))),
             uses=tuple(compiler.uses),
             network=tuple(dict.fromkeys((*compiler.network, *conflicts))),
@@ -414,8 +414,8 @@ class _Reader:
         targets = tuple(replace(item.text) for item in texts_of(package.items.get("target-architecture")))
         return () if targets == ("all",) else targets
 
-    def _written(self, item: Scalar, replace: Replace) -> Written:
-        return Written(replace(item.text), self.source.path, item.line, item.column)
+    def _address(self, item: Scalar, replace: Replace) -> Written:
+        return written_address(replace(item.text), self.source.path, item.line, item.column)
 
     def _substituted(self, node: Mapping, key: str, text: str, variables: Variables) -> str:
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from buildgraph.errors import Place, RecipeError
 
 if TYPE_CHECKING:
     from buildgraph.recipes.yamltext import Node
@@ -19,6 +22,23 @@ class Written:
     path: str
     line: int
     column: int
+
+
+_LOGIN = re.compile(r"https?://[^/?#\s]*@")
+LOGIN_HINT = "the address alone belongs here; bg takes the user and password from HTTP_AUTH or ~/.netrc"
+
+
+def carries_login(line: str) -> bool:
+    """Whether a repository or keyring line has a user or password in its address, as in ``https://user:password@host/``."""
+    return _LOGIN.search(line) is not None
+
+
+def written_address(text: str, path: str, line: int, column: int) -> Written:
+    """A repository or keyring line. Raises RecipeError for one with a password, which would go into keys, records and images."""
+    if carries_login(text):
+        # The line is not shown.
+        raise RecipeError("an address with a user or password in it", where=Place(path, line), hint=LOGIN_HINT)
+    return Written(text, path, line, column)
 
 
 @dataclass(frozen=True, slots=True)

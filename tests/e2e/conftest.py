@@ -66,7 +66,7 @@ def example(built_example: Workspace, tmp_path: Path) -> Workspace:
     copy = Workspace(root, home, built_example.tools)
     # A first run settles what belongs to the path of a workspace: its state and its latest results.
     settled = copy.build("//...")
-    assert settled.ran == set()
+    assert settled.ran == set(), settled.err
     return copy
 
 
