@@ -160,7 +160,7 @@ def test_images_of_a_folder_called_as_an_image(empty: Workspace) -> None:
     """`//:web` and `//web:debug` lie within one another, and neither takes away the other's files."""
     for recipe in ("web", "web/debug"):
         empty.write(f"recipes/{recipe}.yaml", tiny.image("base"))
-    for target in ("//...", "//:web", "//web:debug"):
+    for target in ("//...", "//web:debug", "//:web"):
         empty.write("recipes/base.yaml", tiny.package("base", f'echo {target} >"$OUT/usr/share/base"'))
         empty.build(target)
     for folder in ("web", "web/debug"):
