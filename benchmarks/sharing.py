@@ -1,4 +1,4 @@
-"""`python -m benchmarks.sharing`: a thousand results and their blobs from bazel-remote over loopback, beside what curl makes of it.
+"""`python -m benchmarks.sharing`: a thousand results and their blobs from bazel-remote over loopback, beside what curl does.
 
 curl fetches the same files, side by side too, and looks at none of them; bg checks signatures and digests, and keeps what it got.
 """

@@ -39,6 +39,7 @@ from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.web import client
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
@@ -99,6 +100,7 @@ class Session:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
         self.cancelled.set()
         process.kill_all()
+        client.interrupt()
         if not self._unwinding:
             raise KeyboardInterrupt
 
