@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, quick
+from buildgraph.cli import commands, naming, quick
 from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
@@ -62,7 +62,7 @@ def execute(
     patterns: Sequence[str], options: argparse.Namespace, session: Session, make_runner: MakeRunner
 ) -> tuple[list[str], Result]:
     """Brings targets up to date; the wanted nodes and how it went."""
-    wanted = session.wanted(patterns)
+    wanted = naming.wanted(patterns, session)
     session.cas.sweep()
     session.locks.sweep()
     session.locker.complete(wanted, tolerant=options.keep_going)
@@ -230,7 +230,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # Not a hard link: that would change the blob's ctime, and with it the stat of the outputs that it is.
                 target.symlink_to(session.cas.path(output.digest).absolute())
-        config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
+        config, layers = rootfs.read_image(layout, to_oci(to_apk(options.arch or platform.machine())))
         folders = rootfs.unpack(layers, scratch / "root")
         interactive = sys.stdin.isatty()
         launch = rootfs.Launch(tuple(options.arguments), variables, options.entrypoint, interactive)

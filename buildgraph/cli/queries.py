@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from buildgraph.cli.commands import Command, show
+from buildgraph.cli.naming import named, wanted
 from buildgraph.cli.session import Session
-from buildgraph.errors import TargetError, UsageError
+from buildgraph.errors import UsageError
 from buildgraph.graph.query import Names, query
 from buildgraph.graph.traverse import Links, is_external
 from buildgraph.report import graphs, pictures
@@ -38,7 +39,7 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
 def deps(options: argparse.Namespace, session: Session) -> int:
     """`bg deps`."""
     links = _links(options, session)
-    starts = _named(options.targets, links, session)
+    starts = named(options.targets, links, session)
     found = links.reach(starts, depth=options.depth)
     shown = {vertex: depth for vertex, depth in found.items() if options.external or not is_external(vertex)}
     hidden = len(found) - len(shown)
@@ -49,7 +50,7 @@ def deps(options: argparse.Namespace, session: Session) -> int:
 def rdeps(options: argparse.Namespace, session: Session) -> int:
     """`bg rdeps`."""
     links = _links(options, session)
-    found = links.reach(_named(options.targets, links, session), up=True, depth=options.depth)
+    found = links.reach(named(options.targets, links, session), up=True, depth=options.depth)
     return _tree(options, links, found, [], up=True)
 
 
@@ -134,7 +135,7 @@ def ask(options: argparse.Namespace, session: Session) -> int:
 def graph(options: argparse.Namespace, session: Session) -> int:
     """`bg graph`."""
     links = _links(options, session)
-    found = links.reach(session.wanted(options.targets), depth=options.depth)
+    found = links.reach(wanted(options.targets, session), depth=options.depth)
     part = links.part({vertex for vertex in found if options.external or not is_external(vertex)})
     name = graphs.naming(session.graph)
     match "json" if options.json else options.format:
@@ -157,22 +158,6 @@ def graph(options: argparse.Namespace, session: Session) -> int:
 
 def _links(options: argparse.Namespace, session: Session) -> Links:
     return Links(session.graph, options.edges, cut=options.cut)
-
-
-def _named(words: Sequence[str], links: Links, session: Session) -> list[str]:
-    """The vertices that words name, in the order of the command line; ``-//x`` takes away what was named before it."""
-    names = Names(links, lambda word: session.wanted([word]))
-    found: dict[str, None] = {}
-    for word in words:
-        if word.startswith("-"):
-            for vertex in names(word[1:]):
-                found.pop(vertex, None)
-        else:
-            found |= dict.fromkeys(names(word))
-    if not found:
-        message = "nothing is left of what was named"
-        raise TargetError(message)
-    return list(found)
 
 
 COMMANDS: dict[str, Command] = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph.errors import OutputError
+from buildgraph.recipes.architecture import to_apk
 
 _WHITEOUT = ".wh."
 
@@ -37,12 +38,16 @@ def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]
     """The configuration and the layer files of the image for an architecture (as OCI names it). Raises OutputError."""
     try:
         index = json.loads((layout / "index.json").read_bytes())
-        manifest = _manifest(layout, index, architecture)
-        config = _blob(layout, manifest["config"]["digest"]).get("config", {})
+        images = [(manifest, _blob(layout, manifest["config"]["digest"])) for manifest in _manifests(layout, index)]
+        found = {image["architecture"]: (manifest, image.get("config", {})) for manifest, image in images}
+        manifest, config = found.get(architecture, ({"layers": []}, {}))
         layers = [_blob_path(layout, layer["digest"]) for layer in manifest["layers"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{layout} is no OCI layout that can be run: {error!r}"
         raise OutputError(message) from error
+    if architecture not in found:
+        message = f"there is no image for {to_apk(architecture)}, only for {', '.join(map(to_apk, sorted(found)))}"
+        raise OutputError(message, hint="`bg run --arch` takes another, where the machine can run its programs")
     return (
         ImageConfig(
             user=config.get("User", ""),
@@ -55,18 +60,14 @@ def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]
     )
 
 
-def _manifest(layout: Path, index: Mapping[str, Any], architecture: str) -> Any:
-    entries = index["manifests"]
-    for entry in entries:
+def _manifests(layout: Path, index: Mapping[str, Any]) -> Iterator[Any]:
+    """The manifests of an index and of the indexes in it."""
+    for entry in index["manifests"]:
         content = _blob(layout, entry["digest"])
         if "manifests" in content:
-            return _manifest(layout, content, architecture)
-        platform = entry.get("platform", {})
-        if len(entries) == 1 or platform.get("architecture") == architecture:
-            return content
-    there = ", ".join(sorted(entry.get("platform", {}).get("architecture", "?") for entry in entries))
-    message = f"no image for {architecture}: it has {there}"
-    raise ValueError(message)
+            yield from _manifests(layout, content)
+        else:
+            yield content
 
 
 def _blob_path(layout: Path, digest: str) -> Path:

@@ -37,8 +37,8 @@ def dotnet_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clone(folder: Path, tools: Path, home: Path, seed: Path, within: list[str] | None = None) -> Workspace:
     """The example in a folder of its own, with nothing built."""
     root = folder / "dotnet"
-    shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("out", "cache", ".seed", "buildgraph.lock"))
-    (root / ".seed").symlink_to(seed.resolve())
+    shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("out", "cache", "seed", "buildgraph.lock"))
+    (root / "seed").symlink_to(seed.resolve())
     shutil.copytree(home, folder / "home")
     return Workspace(root, folder / "home", tools, within=within or [])
 
@@ -83,7 +83,7 @@ def test_the_service_is_built_offline_answers_and_has_one_digest(
 def test_without_the_seed_the_recipe_asks_for_the_current_dotnet_of_wolfi(tools_on_path: Path, tmp_path: Path) -> None:
     """The manifest's lines for the seed taken out, the recipe's own variables count."""
     workspace = Workspace(tmp_path / "ws", tmp_path / "home", tools_on_path)
-    shutil.copytree(EXAMPLE, workspace.root, ignore=shutil.ignore_patterns("out", "cache", ".seed", "buildgraph.lock"))
+    shutil.copytree(EXAMPLE, workspace.root, ignore=shutil.ignore_patterns("out", "cache", "seed", "buildgraph.lock"))
     asks = "attr(needs, '^dotnet-10-sdk$', //...) ^ attr(depends, '^aspnet-10-runtime$', //...)"
 
     assert workspace.bg("query", asks).out == ""
