@@ -29,8 +29,8 @@ _PROGRAM = struct.pack("<4s5B7x2HI3QI6H", b"\x7fELF", 2, 1, 1, 0, 0, 2, 183, 1, 
 def two_architectures(workspace: Workspace, seed: Path) -> None:
     """Gives a workspace a repository, and a manifest that names it.
 
-    It has busybox and the layout for both architectures, and more: ``native`` has the name of its architecture in a file; ``data``
-    is one package for both, of no architecture, as the index says by the word ``noarch``; ``one-only`` is there for the native one.
+    It has busybox and the layout for both architectures, and more: ``native`` names its architecture in a file; ``data`` is
+    one package for both, of no architecture, as the index says by the word ``noarch``; ``one-only`` is for the native one.
     """
     folder = workspace.root / "repository"
     key = signing.generate_key(2048)
