@@ -3,7 +3,7 @@
     BgError
     ├── BuildError        1   an action failed: its recipe is at fault, or its inputs
     ├── UsageError        2   the command line does not make sense
-    ├── TargetError       3   a label or pattern names nothing, or more than one thing
+    ├── TargetError       3   a label or pattern names nothing, more than one thing, or what is not built yet
     ├── ManifestError     4   buildgraph.yaml cannot be used
     ├── RecipeError       5   a recipe cannot be read, or says what melange or apko would refuse
     ├── GraphError        6   a cycle, a package made twice, a requirement that nothing meets
@@ -11,8 +11,9 @@
     ├── ToolError         8   melange, apko, Go or bubblewrap is missing or does not work
     ├── CacheError        9   the cache cannot be read or written (a full disk, for one)
     ├── SandboxError     10   the machine cannot make the box
-    ├── RepositoryError  11   an index or a package of a repository is missing or wrong
+    ├── RepositoryError  11   an index, a package or a source cannot be had, or is wrong
     ├── OutputError      12   an output cannot be written
+    ├── VerifyError      13   a second build gave other bytes than the cache has
     └── Interrupted     130   Ctrl-C or SIGTERM
 
 Anything else that escapes is a defect of bg (exit code 70).
@@ -82,7 +83,7 @@ class UsageError(BgError):
 
 
 class TargetError(BgError):
-    """A label or pattern names nothing, or more than one thing."""
+    """A label or pattern names nothing, more than one thing, or what is not built yet."""
 
     exit_code = 3
 
@@ -130,7 +131,7 @@ class SandboxError(BgError):
 
 
 class RepositoryError(BgError):
-    """A package repository does not give what it promised."""
+    """A package repository, or another source, does not give what it promised."""
 
     exit_code = 11
 
@@ -139,6 +140,12 @@ class OutputError(BgError):
     """An output cannot be written."""
 
     exit_code = 12
+
+
+class VerifyError(BgError):
+    """A second build gave other bytes than the cache has."""
+
+    exit_code = 13
 
 
 class Interrupted(BgError):  # noqa: N818 - it is an event that unwinds like an error, not a fault

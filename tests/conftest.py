@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from buildgraph.cli.places import user_cache
 from buildgraph.cli.session import tools_folder
 from buildgraph.execute.tools import Toolbox, find_tools
+from tests.servers import find_nginx
 
 settings.register_profile("same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,6 +46,12 @@ def apko(toolbox: Toolbox) -> Path:
 def bwrap(toolbox: Toolbox) -> Path:
     """The real bubblewrap."""
     return toolbox.bwrap
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    """The distribution's nginx."""
+    return find_nginx(Path(user_cache(os.environ)) / "tests")
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from buildgraph.apk.index import IndexEntry
+from buildgraph.execute import checkouts
+from buildgraph.execute.actions import Surroundings
 from buildgraph.graph.model import Edge, Node
 from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import SECTIONS, Entry, KeyDocument
+from buildgraph.outputs.compare import Difference
+from buildgraph.outputs.inspection import File, Image, Installed, Layer, Package, Source
 from buildgraph.plan import record, store
-from buildgraph.report import graphs
+from buildgraph.report import graphs, inspection
+from buildgraph.report.verification import Finding
 from buildgraph.workspace import lockfile
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "format.md").read_text("utf-8")
@@ -90,6 +97,13 @@ def test_every_field_of_a_record_is_listed() -> None:
     assert documented(f"### `{store.DEEP}`: where a deep key leads") == set(deep)
 
 
+def test_every_field_of_a_source_is_listed() -> None:
+    """The table has the fields of archives and of checkouts."""
+    digest = Digest("0" * 64)
+    checkout = checkouts.Checkout("", digest, digest, {}, ())
+    assert documented("### `source`: a source that was fetched") == {"address", "digest", *checkout.to_json()}
+
+
 def test_every_field_of_the_lock_is_listed() -> None:
     """The table of the lock has the fields of workspace/lockfile.py, and the page shows its first line."""
     assert documented("## buildgraph.lock") == set(lockfile._FIELDS)
@@ -101,6 +115,23 @@ def test_every_field_of_the_graph_is_listed() -> None:
     node = graphs.node_json(Node("//a:b", "//a:b", "image", ("x86_64",), "a", "a/b.yaml"))
     edge = graphs.edge_json(Edge("//a:b", "c", "image", "c", "a/b.yaml", 1))
     assert documented("## The graph as JSON") == {*node, *edge}
+
+
+def test_every_field_of_a_second_build_is_listed() -> None:
+    """The table has the fields of a finding, and the text the fields of a difference and of surroundings."""
+    assert documented("## What a second build gave, as JSON") == {field.name for field in fields(Finding)}
+    section = PAGE.split("## What a second build gave, as JSON\n", 1)[1].split("\n#", 1)[0]
+    inner = {field.name for kind in (Difference, Surroundings) for field in fields(kind)}
+    assert inner <= set(re.findall(r"`(\w+)`", section))
+
+
+def test_every_field_of_a_built_target_is_listed() -> None:
+    """The text names all that is printed of a package and of an image."""
+    section = PAGE.split("## What a target is, as JSON\n", 1)[1].split("\n#", 1)[0]
+    package = inspection.package_json(Package("f", "d", IndexEntry("n", "1"), (File("p", "file", "0644"),)))
+    image = inspection.image_json(Image("p", "d", (Layer("d", 1, "m"),), {}, (Installed(IndexEntry("n", "1"), Source()),)))
+    printed = {*package, *package["files"][0], *image, *image["layers"][0], *image["packages"][0], *image["packages"][0]["from"]}
+    assert printed <= set(re.findall(r"`(\w+)`", section))
 
 
 def test_every_field_of_an_index_entry_is_listed() -> None:

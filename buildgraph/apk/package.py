@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import re
+import tarfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from buildgraph.apk.archive import (
     CHUNK,
@@ -30,6 +32,8 @@ from buildgraph.apk.archive import (
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pkginfo import PKGINFO_NAME, parse_pkginfo, with_size
 from buildgraph.apk.writer import control_checksum
+
+_SBOM = re.compile(r"(?:\./)?var/lib/db/sbom/[^/]+\.spdx\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,24 @@ def canonicalise(source: Path, destination: Path) -> PackageInfo:
 def index_entry(info: PackageInfo, size: int) -> IndexEntry:
     """The entry that `melange index` makes for a package whose file has ``size`` bytes."""
     return replace(info.entry, size=size)
+
+
+def package_files(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """The members of a package's data segment in their order, each with its content to read before the next is asked for.
+
+    Raises RepositoryError where the file is missing or broken.
+    """
+    with malformed(path, "the package"), path.open("rb") as file:
+        _read_control(file)
+        yield from inflated_members(file, MAX_DATA_SIZE)
+
+
+def package_sbom(path: Path) -> bytes | None:
+    """The SPDX document that melange puts into a package (pkg/build/sbom/spdx/spdx.go), None where there is none."""
+    for member, content in package_files(path):
+        if content is not None and _SBOM.fullmatch(member.name):
+            return content.read()
+    return None
 
 
 class _HashingReader:

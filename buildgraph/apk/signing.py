@@ -39,15 +39,20 @@ def public_key(pem: bytes) -> bytes:
     return _load(pem).public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+def check_name(key_name: str) -> None:
+    """Raises RepositoryError for a name that apk would not look for a key by."""
+    if not _KEY_NAME.fullmatch(key_name):
+        message = f"`{key_name}` cannot name a signing key"
+        raise RepositoryError(message, hint="letters, digits and `@._+-` make a name, without `.rsa.pub`")
+
+
 def sign_segment(signed: bytes, key_pem: bytes, key_name: str) -> bytes:
     """The segment to put before ``signed``; verifiers look for the public key under the name ``<key_name>.rsa.pub``."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
-    if not _KEY_NAME.fullmatch(key_name):
-        message = f"`{key_name}` cannot name a signing key"
-        raise RepositoryError(message, hint="letters, digits and `@._+-` make a name, without `.rsa.pub`")
+    check_name(key_name)
     key = _load(key_pem)
     try:
         signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())

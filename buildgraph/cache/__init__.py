@@ -13,7 +13,7 @@ One folder that many processes share. Everything in it but the records is plain 
     locks/               one file per action that runs just now
     quarantine/          blobs whose content did not match their name
     apk/                 apko's own cache of unpacked packages, named by their checksums
-    index/, keys/        indexes and public keys of repositories, as they were last fetched
+    keys/                public keys of repositories, as they were fetched
 
 What holds after a kill at any instant, because a blob gets its name by a rename once it is complete: a blob is whole or
 absent. What a killed process leaves in `tmp/` is told from what is in use by the locks that the system frees with the

@@ -53,14 +53,17 @@ COMMANDS = {
     "graph": "show what needs what, or draw it",
     "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
+    "inspect": "show what a built target is: packages, files, layers, licences, and where each came from",
+    "verify": "build again what the cache has, in other surroundings, and compare",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
+    "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
     "clean": "remove outputs, and with --cache the cache",
     "keygen": "make a key that package repositories are signed with",
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "fetch", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,6 +124,11 @@ def _planning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden"
     )
+    parser.add_argument("--offline", action="store_true", help="fetch nothing: what is not at hand is an error (see `bg fetch`)")
+    _locking(parser)
+
+
+def _locking(parser: argparse.ArgumentParser) -> None:
     lock = parser.add_mutually_exclusive_group()
     lock.add_argument(
         "--locked",
@@ -261,7 +269,7 @@ def _affected(parser: argparse.ArgumentParser) -> None:
         "--shards", type=_positive, default=0, metavar="N", help="with --format matrix: pack targets into N groups"
     )
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if anything is affected")
-    parser.set_defaults(offline=True)
+    parser.set_defaults(offline=True, stand_ins=True)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -269,6 +277,36 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     _planning(parser)
     _json(parser)
     parser.add_argument("--key", action="store_true", help="list everything that the key is made of")
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    _targets(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON for machines")
+    form.add_argument("--provenance", action="store_true", help="print the in-toto statements of the outputs instead")
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    _targets(parser)
+    parser.add_argument(
+        "--sample", type=_share, default=1.0, metavar="P", help="only a share, drawn at random: 10%% or 0.1 (default: all)"
+    )
+    parser.add_argument("--seed", default="", metavar="TEXT", help="draw the same share as a run that named it")
+    parser.add_argument("-j", "--jobs", type=_natural, default=0, metavar="N", help="actions at once (default: as many as cores)")
+    parser.add_argument("--sandbox", choices=("on", "off"), default="on", help="off: what was built without the box")
+    _json(parser)
+
+
+def _share(text: str) -> float:
+    number, percent, rest = text.partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0
+    if rest or not 0 < share <= 1:
+        message = f"`{text}` is no share: 10% and 0.1 are"
+        raise argparse.ArgumentTypeError(message)
+    return share
 
 
 def _lock(parser: argparse.ArgumentParser) -> None:
@@ -280,6 +318,14 @@ def _lock(parser: argparse.ArgumentParser) -> None:
         help="move these packages, or all, to what the repositories have now",
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is missing")
+    _json(parser)
+    parser.set_defaults(locked=False)  # who asks for it wants it, in CI too
+
+
+def _fetch(parser: argparse.ArgumentParser) -> None:
+    _targets(parser, "//...")
+    _locking(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     _json(parser)
 
 
@@ -319,7 +365,10 @@ _OPTIONS = {
     "graph": _graph,
     "affected": _affected,
     "explain": _explain,
+    "inspect": _inspect,
+    "verify": _verify,
     "lock": _lock,
+    "fetch": _fetch,
     "run": _run,
     "clean": _clean,
     "keygen": _keygen,

@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, naming, quick
+from buildgraph.cli import commands, quick
 from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
@@ -21,14 +22,17 @@ from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
 from buildgraph.execute.scheduler import Result
-from buildgraph.outputs import export, rootfs
-from buildgraph.outputs.keys import DEFAULT_NAME, load_key, user_key
+from buildgraph.keys.digest import Digest, parse_digest
+from buildgraph.outputs import export, provenance, rootfs
+from buildgraph.outputs.keys import DEFAULT_NAME, exposure, load_key, user_key
+from buildgraph.outputs.provenance import Subject
 from buildgraph.plan.record import Record
 from buildgraph.recipes.architecture import to_apk, to_oci
 from buildgraph.report import views
 from buildgraph.report.console import seconds
 
 MOST_ROWS = 40  # of outputs that are printed one by one
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#]+")  # RFC 3986, without the fragment that tells a builder's modes apart
 
 
 MakeRunner = Callable[[Session], LocalRunner]
@@ -62,7 +66,7 @@ def execute(
     patterns: Sequence[str], options: argparse.Namespace, session: Session, make_runner: MakeRunner
 ) -> tuple[list[str], Result]:
     """Brings targets up to date; the wanted nodes and how it went."""
-    wanted = naming.wanted(patterns, session)
+    wanted = session.wanted(patterns)
     session.cas.sweep()
     session.locks.sweep()
     session.locker.complete(wanted, tolerant=options.keep_going)
@@ -85,14 +89,15 @@ def execute(
     return wanted, result
 
 
-def local_runner(session: Session) -> LocalRunner:
-    """Runs actions on this machine."""
-    executor = Executor(
+def local_executor(session: Session) -> Executor:
+    """What runs actions on this machine."""
+    return Executor(
         workspace=session.settings.root,
         cas=session.cas,
         store=session.store,
         locks=session.locks,
         repositories=session.repositories,
+        sources=session.sources,
         tools=session.tools,
         materials=session.inputs.materials,
         lock=lambda: session.lock,
@@ -100,7 +105,13 @@ def local_runner(session: Session) -> LocalRunner:
         budget=MemoryBudget(session.manifest.memory or _half_of_free_memory()),
         cancelled=session.cancelled,
         sealed=session.settings.sealed,
+        builder=_builder(session),
     )
+
+
+def local_runner(session: Session) -> LocalRunner:
+    """Runs actions on this machine and keeps their records."""
+    executor = local_executor(session)
     if not session.settings.sealed:
         session.console.say("sandbox off: recipes can see this machine, and their results are kept apart from sealed ones")
     return LocalRunner(executor, session.store, session.rebuilder, session.explainer, session.locker.extend)
@@ -128,15 +139,16 @@ def export_results(
     rows: list[dict[str, Any]] = []
     out = session.out_folder
     folders = export.PackageFolders(nodes)
+    attest = attester(session)
     with session.locks.hold("outputs", on_wait=lambda: None, cancelled=session.cancelled.is_set):
         if packages:
-            present += export.export_packages(packages, nodes, out, _signing_key(session), session.cas)
+            present += export.export_packages(packages, nodes, out, _signing_key(session), session.cas, attest)
         for name in done:
             label = session.nodes.described[name].target.label
             record = result.records[name]
             row: dict[str, Any] = {"target": nodes[name].label, "node": name}
             if nodes[name].kind == "image":
-                present += export.export_image(record, out, label.folder, label.name, session.cas)
+                present += export.export_image(record, out, label.folder, label.name, session.cas, attest)
                 row |= {"path": str(export.image_folder(out, label.folder, label.name)), "digest": _image_digest(record, session)}
             else:
                 repository = out / "packages" / folders.of(name)
@@ -145,6 +157,31 @@ def export_results(
         # Before another bg may put others in their place.
         stamps = quick.stamps_of([*present, signing_key_path(session)])
     return stamps, rows
+
+
+def attester(session: Session) -> export.Attest:
+    """What states the provenance of outputs, from the cache and the lock."""
+
+    def external(checksum: str) -> tuple[str, Digest | None]:
+        locked = session.lock.source_of(checksum)
+        known = session.records.get("external", checksum) or {}
+        address = f"{locked.repository}/{locked.entry.arch}/{locked.entry.filename}" if locked else ""
+        return address, parse_digest(known.get("digest"))
+
+    def attest(record: Record, subjects: Iterable[Subject]) -> bytes | None:
+        document = session.store.document(record.document)
+        return provenance.to_bytes(provenance.statement(record, document, subjects, external)) if document else None
+
+    return attest
+
+
+def _builder(session: Session) -> str:
+    """Who runs the actions, as a URI."""
+    named = session.settings.environment.get("BG_BUILDER_ID", "")
+    if named and not _URI.fullmatch(named):
+        message = f"BG_BUILDER_ID is `{named}`, which is no URI"
+        raise UsageError(message, hint="such as https://ci.example.org/builders/release")
+    return named
 
 
 def signing_key_path(session: Session) -> Path:
@@ -156,7 +193,12 @@ def signing_key_path(session: Session) -> Path:
 def _signing_key(session: Session) -> export.SigningKey:
     named = session.manifest.signing_key
     if named:
-        return load_key(session.settings.root / named)
+        path = session.settings.root / named
+        key = load_key(path)
+        warning = exposure(path, session.settings.environment)
+        if warning:
+            session.console.say(warning)
+        return key
     key, made = user_key(session.settings.user_config)
     if made:
         session.console.say(f"made the key {session.settings.user_config}/{key.name}.rsa to sign package repositories with")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from buildgraph import __version__
 from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
-from buildgraph.errors import CacheError, LockError, OutputError, UsageError
+from buildgraph.errors import CacheError, OutputError, UsageError
 from buildgraph.plan.planner import Plan
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
-from buildgraph.workspace.lockfile import Lock, Locked, write_lock
 from buildgraph.workspace.manifest import find_workspace
 
 Command = Callable[[argparse.Namespace, Session], int]
@@ -42,26 +42,31 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
     sys.unraisablehook = _unraisable
-    try:
-        return _command(options.command)(options, session)
-    finally:
-        session.save_state()  # what was learnt holds after an error too
+    with session.closing:
+        try:
+            return _command(options.command)(options, session)
+        finally:
+            session.save_state()  # what was learnt holds after an error too
 
 
 def _command(name: str) -> Command:
     if name in COMMANDS:
         return COMMANDS[name]
-    if name in {"build", "run"}:
-        from buildgraph.cli import building
-
-        return building.build if name == "build" else building.run_image
-    if name == "affected":
-        from buildgraph.cli.affected import affected
-
-        return affected
+    if name in _MODULES:
+        module, function = _MODULES[name]
+        found: Command = getattr(import_module(f"buildgraph.cli.{module}"), function)
+        return found
     from buildgraph.cli import queries
 
     return queries.COMMANDS[name]
+
+
+# Where commands are that load more than others need.
+_MODULES = {
+    "build": ("building", "build"),
+    "run": ("building", "run_image"),
+    **{name: (name, name) for name in ("affected", "fetch", "inspect", "lock", "verify")},
+}
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
@@ -87,6 +92,7 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
         offline=getattr(options, "offline", False),
+        stand_ins=getattr(options, "stand_ins", False),
     )
 
 
@@ -133,66 +139,10 @@ def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
     return {**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries}
 
 
-def lock(options: argparse.Namespace, session: Session) -> int:
-    """`bg lock`."""
-    everything = list(session.graph.nodes)
-    before = session.lock
-    if options.check:
-        missing = session.rebuilder.unlocked(everything)
-        if missing:
-            names = sorted(
-                {f"{text}  (for {name})" for name, found in missing.items() for part in found.missing.values() for text in part}
-            )
-            message = f"buildgraph.lock lacks {len(names)} requirements"
-            raise LockError(message, details="\n".join(names), hint="run `bg lock` and commit buildgraph.lock")
-        show(["[]" if options.json else "buildgraph.lock covers every target"])
-        return 0
-    if options.upgrade is not None:
-        _forget(options.upgrade, session)
-    session.locker.complete(everything)
-    if not session.workspace.lock_path.exists():
-        write_lock(session.workspace.lock_path, session.lock)
-    moved = _moved(before, session.lock)
-    if options.json:
-        show([views.to_json([{"name": name, "arch": arch, "old": old, "new": new} for name, arch, old, new in moved])])
-    else:
-        show([f"{name} {old or '(none)'} -> {new or '(gone)'}" for name, _, old, new in moved] or ["buildgraph.lock is complete"])
-    return 0
-
-
-def _forget(names: list[str], session: Session) -> None:
-    """Takes packages out of the lock so that they are chosen anew; the others stay as they are."""
-    known = {package.entry.name for package in session.lock.packages}
-    for name in names:
-        if name not in known:
-            from buildgraph.errors import did_you_mean
-
-            message = f"buildgraph.lock has no package `{name}`"
-            raise LockError(message, hint=did_you_mean(name, known))
-    kept: list[Locked] = [package for package in session.lock.packages if names and package.entry.name not in names]
-    session.locker.use(Lock.of(kept))
-
-
-def _moved(before: Lock, after: Lock) -> list[tuple[str, str, str, str]]:
-    def versions(held: Lock) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
-        for package in held.packages:
-            key = (package.entry.name, package.entry.arch)
-            found[key] = f"{found[key]} {package.entry.version}" if key in found else package.entry.version
-        return found
-
-    old, new = versions(before), versions(after)
-    return [
-        (name, arch, old.get((name, arch), ""), new.get((name, arch), ""))
-        for name, arch in sorted(old.keys() | new.keys())
-        if old.get((name, arch)) != new.get((name, arch))
-    ]
-
-
 def clean(options: argparse.Namespace, session: Session) -> int:
     """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
     out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "packages")]
+    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
     try:
         for folder in ours:
             if folder.exists():
@@ -227,14 +177,15 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, make_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
 
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
         raise UsageError(message, hint=f"{path.name}.rsa")
-    make_key(path)
+    told = new_key(path, environment)
     show([f"private key {path}", f"public key  {path}.pub"])
+    show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
     return 0
 
 
@@ -255,6 +206,5 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 COMMANDS: dict[str, Command] = {
     "plan": plan,
     "explain": explain,
-    "lock": lock,
     "clean": clean,
 }

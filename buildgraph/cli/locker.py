@@ -6,13 +6,13 @@ Which external packages a world takes is apko's choice (execute/locking.py); her
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import SCANNED
-from buildgraph.errors import GraphError, LockError
+from buildgraph.errors import GraphError, LockError, did_you_mean
 from buildgraph.execute.download import is_remote
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need
@@ -76,50 +76,88 @@ class Locker:
             missing = {
                 name: unlocked
                 for name, unlocked in missing.items()
-                if any(
-                    (arch, text) not in absent and not (self.is_locked() and text.startswith(SCANNED))
-                    for arch, texts in unlocked.missing.items()
-                    for text in texts
-                )
+                if _lacks(unlocked, lambda arch, text: (arch, text) not in absent and not (self.is_locked() and _scanned(text)))
             }
         if not missing:
             return
         before = self.lock
-        unmet = [found for found in self._extend(missing) if not found.may_be_found]
+        self._extend(missing, lambda unmet: not tolerant and not unmet.may_be_found)
         if self.lock is not before:  # what was covered before may be open now
             self._open = sorted((set(graph.order) - needed) | rebuilder.unlocked(needed).keys())
-        if unmet and not tolerant:
-            raise self._unmet_error(unmet)
 
     def extend(self, missing: Mapping[str, Unlocked]) -> None:
         """Asks apko for the worlds that the lock does not cover, and writes the lock. Raises as ``complete``."""
-        unmet = self._extend(missing)
-        if unmet:
-            raise self._unmet_error(unmet)
+        self._extend(missing, lambda _: True)
 
-    def _extend(self, missing: Mapping[str, Unlocked]) -> list[locking.Unmet]:
+    def upgrade(self, names: Collection[str]) -> None:
+        """Chooses packages anew, all of them where none is named; the others stay as they are.
+
+        Raises as ``complete``, and LockError for a name that the lock does not have; the lock is then as it was.
+        """
+        before = self.lock
+        known = {package.entry.name for package in before.packages}
+        for name in names:
+            if name not in known:
+                message = f"buildgraph.lock has no package `{name}`"
+                raise LockError(message, hint=did_you_mean(name, known))
+        self.use(Lock.of(package for package in before.packages if names and package.entry.name not in names))
+        try:
+            self.complete(self.session.graph.order)
+        except BaseException:
+            self.use(before)
+            raise
+        self._write()
+
+    def check(self, wanted: Iterable[str]) -> None:
+        """Raises LockError where the lock lacks something that ``complete`` would ask for."""
+        missing = self.session.rebuilder.unlocked(self.session.graph.closure(list(wanted)))
+        declared = {name: unlocked for name, unlocked in missing.items() if _lacks(unlocked, lambda _, text: not _scanned(text))}
+        if declared:
+            raise self._lacking(declared)
+
+    def tidy(self) -> None:
+        """Writes the lock's file where it is not there or not sorted, as after a merge."""
+        path = self.session.workspace.lock_path
+        if not path.is_file() or path.read_bytes() != self.lock.text().encode():
+            self._write()
+
+    def _write(self) -> None:
+        path = self.session.workspace.lock_path
+        write_lock(path, self.lock)
+        self.session.note_written(path)
+
+    def _extend(self, missing: Mapping[str, Unlocked], insist: Callable[[locking.Unmet], bool]) -> None:
+        """Raises where something is not met on which the caller insists; the lock is then as it was."""
+        if self.is_locked():
+            raise self._lacking(missing)
         from buildgraph.execute import locking  # seldom needed
 
         session = self.session
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
-        if self.is_locked():
-            entries = sorted({f"{world.architecture}: {text}" for world in worlds for text in _missing_of(world, missing)})
-            message = f"buildgraph.lock lacks {len(entries)} requirements, and must not change here"
-            raise LockError(message, details="\n".join(entries), hint="run `bg lock` and commit buildgraph.lock")
         session.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
         names = [name for local in session.rebuilder.local.values() for name in local.names()]
-        before = {package.sort_key for package in self.lock.packages}
         solver = locking.Solver(session.repositories, session.tools.apko, session.cas, self.lock, names)
         solution = locking.solve(worlds, solver)
-        if solution.chosen:
+        needed = [unmet for unmet in solution.unmet if insist(unmet)]
+        if solution.chosen and not needed:
+            before = len(self.lock.packages)
             self.use(self.lock.with_packages(solution.chosen))
-            write_lock(session.workspace.lock_path, self.lock)
-            session.note_written(session.workspace.lock_path)
-        added = [package for package in self.lock.packages if package.sort_key not in before]
-        session.console.say(f"lock   {len(added)} packages added to buildgraph.lock")
-        absent = sorted({(found.world.architecture, found.text) for found in solution.unmet})
+            self._write()
+            session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
+        absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
         session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
-        return solution.unmet
+        if needed:
+            raise self._unmet_error(needed)
+
+    def _lacking(self, missing: Mapping[str, Unlocked]) -> LockError:
+        lines = {
+            f"{arch}: {text}  (for {name}{f', {need.path}:{need.line}' if need.path else ''})"
+            for name, unlocked in missing.items()
+            for arch, needs in unlocked.missing.items()
+            for text, need in needs.items()
+        }
+        message = f"buildgraph.lock lacks {len(lines)} requirement{'s' if len(lines) > 1 else ''}"
+        return LockError(message, details="\n".join(sorted(lines)), hint="run `bg lock` and commit buildgraph.lock")
 
     def open_nodes(self) -> list[str]:
         """The nodes whose worlds the lock may not cover, sorted."""
@@ -173,5 +211,11 @@ class Locker:
         return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
 
 
-def _missing_of(world: locking.World, missing: Mapping[str, Unlocked]) -> list[str]:
-    return [f"{text}  (for {world.node})" for text in missing[world.node].missing[world.architecture]]
+def _lacks(unlocked: Unlocked, counts: Callable[[str, str], bool]) -> bool:
+    """Whether the lock lacks a requirement that counts, given as architecture and text."""
+    return any(counts(arch, text) for arch, texts in unlocked.missing.items() for text in texts)
+
+
+def _scanned(text: str) -> bool:
+    """Whether the scan of a package that is not built yet may find that it provides this."""
+    return text.startswith(SCANNED)

@@ -1,27 +1,17 @@
-"""Which nodes the words of a command line name."""
+"""Which nodes the words of a command line name, where that takes the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from buildgraph.cli.session import Session
 from buildgraph.errors import TargetError
-from buildgraph.graph.traverse import Links, is_external
+from buildgraph.graph.query import Match, Names
+from buildgraph.graph.traverse import Links
 
 
-def wanted(patterns: Sequence[str], session: Session) -> list[str]:
-    """The nodes that labels and patterns name; ``@ARCH`` behind one takes those for an architecture."""
-    words = [pattern.removeprefix("-") for pattern in patterns]
-    if any("@" in word for word in words) and not any(map(is_external, words)):
-        return named(patterns, Links(session.graph), session)
-    return session.wanted(patterns)  # it refuses external packages, which nothing here makes
-
-
-def named(words: Sequence[str], links: Links, session: Session) -> list[str]:
+def named(words: Sequence[str], links: Links, match: Match) -> list[str]:
     """The vertices that words name, in the order of the command line; ``-//x`` takes away what was named before it."""
-    from buildgraph.graph.query import Names
-
-    names = Names(links, lambda word: session.wanted([word]))
+    names = Names(links, match)
     found: dict[str, None] = {}
     for word in words:
         if word.startswith("-"):

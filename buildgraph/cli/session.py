@@ -7,10 +7,11 @@ import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
@@ -22,6 +23,7 @@ from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
+from buildgraph.execute.access import Access
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -47,10 +49,16 @@ from buildgraph.workspace.statefile import state_path
 from buildgraph.workspace.stats import changed_files, stamp, stat_of
 from buildgraph.workspace.workspace import Workspace
 
+if TYPE_CHECKING:
+    from buildgraph.execute.sources import Sources
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line and the environment decide; the manifest decides the rest."""
+    """What the command line and the environment decide; the manifest decides the rest.
+
+    ``offline``: nothing is fetched; with ``stand_ins`` names then stand for the tools and keys that are not at hand.
+    """
 
     root: Path
     here: Path
@@ -62,6 +70,7 @@ class Settings:
     sealed: bool = True
     locked: bool | None = None
     offline: bool = False
+    stand_ins: bool = False
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -71,6 +80,7 @@ class Session:
     settings: Settings
     console: Console
     cancelled: threading.Event = field(default_factory=threading.Event)
+    closing: ExitStack = field(default_factory=ExitStack)
     walked_at: int = 0
     _unwinding: bool = False
     _changed: list[str] | None = None
@@ -253,8 +263,27 @@ class Session:
     @cached_property
     def repositories(self) -> Repositories:
         """Where external packages come from."""
-        offline = self.settings.offline
-        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, self.console.say, offline)
+        access = None if self.settings.offline else self.access
+        say, scratch = self.console.say, lambda: self.scratch
+        return Repositories(self.manifest, self.cas, self.records, self.cache_folder, say, scratch, access)
+
+    @cached_property
+    def access(self) -> Access:
+        """How servers are asked."""
+        return Access.of(self.settings.environment, self.cancelled.wait)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder that goes when the session ends."""
+        return self.closing.enter_context(self.cas.scratch())
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Where the sources come from that recipes pin."""
+        from buildgraph.execute.sources import Sources  # a plan does without
+
+        access = None if self.settings.offline else self.access
+        return Sources(self.manifest, self.cas, self.records, self.console.say, self.settings.environment, access)
 
     @cached_property
     def tools(self) -> Toolbox:
@@ -278,11 +307,11 @@ class Session:
 
     @cached_property
     def environment(self) -> Environment:
-        """What counts for every node; offline, which tools are meant stands for the versions of those that are not at hand."""
+        """What counts for every node; the name stands for the version of a tool that is not at hand, where that may be."""
         try:
             melange, apko = self.tools.melange_version, self.tools.apko_version
         except ToolError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             melange = apko = self.manifest.tools
         return Environment(melange, apko, box.FORMAT, self.settings.sealed)
@@ -343,11 +372,11 @@ class Session:
         self.state.digests[path] = digest
 
     def key(self, line: str) -> bytes:
-        """The public key that a keyring line names; offline, the line stands for one that cannot be had."""
+        """The public key that a keyring line names; the line stands for one that cannot be had, where that may be."""
         try:
             return self.repositories.key_file(line).read_bytes()
         except RepositoryError:
-            if not self.settings.offline:
+            if not self.settings.stand_ins:
                 raise
             return line.encode()
 
@@ -365,8 +394,18 @@ class Session:
         return self.workspace.select(patterns, inner, {} if simple else self.nodes.origins)
 
     def wanted(self, patterns: Sequence[str]) -> list[str]:
-        """The nodes that patterns name."""
-        return self.nodes.of(self.select(patterns))
+        """The nodes that patterns name; ``@ARCH`` behind one takes those for an architecture."""
+        if any("@" in pattern for pattern in patterns):
+            from buildgraph.cli.naming import named
+            from buildgraph.graph.traverse import Links, is_external
+
+            if not any(is_external(pattern.removeprefix("-")) for pattern in patterns):
+                return named(patterns, Links(self.graph), self.matching)
+        return self.nodes.of(self.select(patterns))  # which refuses external packages: nothing here makes them
+
+    def matching(self, pattern: str) -> list[str]:
+        """The nodes that one pattern names, whatever their architecture."""
+        return self.nodes.of(self.select([pattern]))
 
     def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
         """Notes what a command printed: it will print the same while the workspace and these files stay as they are.

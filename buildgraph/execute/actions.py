@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,17 @@ from buildgraph.apk.index import IndexEntry, index_archive
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import faults, is_full
 from buildgraph.cache.locks import ActionLocks
-from buildgraph.errors import BuildError, Interrupted, Place, SandboxError
+from buildgraph.errors import BuildError, Interrupted, Place, RepositoryError, SandboxError
 from buildgraph.execute import box as boxes
 from buildgraph.execute import collect, process
 from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
+from buildgraph.execute.sources import CACHE_DIR, Sources
 from buildgraph.execute.tools import Toolbox, probe_sandbox
 from buildgraph.keys.digest import Digest, digest_file
 from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.rebuild import Action, package_output
-from buildgraph.plan.record import Discovered, Record
+from buildgraph.plan.record import Discovered, Output, Record
 from buildgraph.plan.store import RecordStore
 from buildgraph.workspace.lockfile import Lock
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # melange writes HEAD into each package, so that every commit would change every package; outside git it says this.
 NO_COMMIT = "unknown"
 NO_REPOSITORY = "https://unknown/unknown/unknown"
+MEMORY, DISK = "memory", "disk"  # where scratch may lie
 _LOG_TAIL = 40
 _SLACK = 256 << 20  # what a build may write besides its environment before the tmpfs is full
 
@@ -67,6 +69,20 @@ class MemoryBudget:
                     self.used -= amount
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an action can notice of where it runs, and what it makes must not depend on.
+
+    ``scratch``: whether temporary files lie in "memory" or on "disk"; ``processors``: how many it may use; ``host_name``;
+    ``folder``: where the box's own folder appears in it.
+    """
+
+    scratch: str
+    processors: int
+    host_name: str = boxes.HOST_NAME
+    folder: str = boxes.INSIDE
+
+
 @dataclass(slots=True)
 class Executor:
     """Runs actions in boxes. Called from the scheduler's worker threads; everything it shares is safe for that."""
@@ -76,6 +92,7 @@ class Executor:
     store: RecordStore
     locks: ActionLocks
     repositories: Repositories
+    sources: Sources
     tools: Toolbox
     materials: Callable[[str], Materials]
     lock: Callable[[], Lock]
@@ -83,6 +100,7 @@ class Executor:
     budget: MemoryBudget
     cancelled: threading.Event
     sealed: bool = True
+    builder: str = ""
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action, or takes the result of another process that ran it meanwhile.
@@ -100,10 +118,50 @@ class Executor:
             with faults(f"make a box for {action.node.label} in the cache"), self.cas.scratch() as scratch:
                 return self._run(action, scratch), "ran"
 
+    def again(self, action: Action, kept: Cas, elsewhere: Surroundings) -> tuple[list[Output], Surroundings]:
+        """Runs an action in other surroundings, as far as the machine has them, and records nothing.
+
+        What it made, which ``kept`` then has, and the surroundings that it had. Raises as ``run`` does.
+        """
+        with faults(f"make a box for {action.node.label} in the cache"), self.cas.scratch() as scratch:
+            materials = self.materials(action.node.id)
+            with processors(elsewhere.processors):
+                seen = self._make(action, materials, scratch, elsewhere)
+            return _collect(materials, scratch, kept)[0], seen
+
     def _run(self, action: Action, scratch: Path) -> Record:
         materials = self.materials(action.node.id)
+        if materials.network and self.sources.offline:
+            message = f"{action.node.label} needs the network, which --offline rules out"
+            details = "\n".join(f"  {reason}" for reason in materials.network)
+            hint = "`bg fetch` brings sources that recipes pin; what a step fetches by itself it cannot bring"
+            raise RepositoryError(message, details=details, hint=hint)
         started = time.monotonic()
-        box_folder, repository, log = scratch / "box", scratch / "repo", scratch / "log"
+        seen = self._make(action, materials, scratch)
+        outputs, packages = _collect(materials, scratch, self.cas)
+        record = Record(
+            action=action.key,
+            node=action.node.id,
+            document=Digest(self.cas.put_bytes(action.document.to_bytes())),
+            outputs=tuple(outputs),
+            packages=tuple(packages),
+            discovered=tuple(self._discovered(action, packages)),
+            log=Digest(self.cas.put_file(scratch / "log")),
+            seconds=time.monotonic() - started,
+            built_at=int(time.time()),
+            tools={"melange": self.tools.melange_version, "apko": self.tools.apko_version},
+            sealed=self.sealed,
+            builder=self.builder,
+            scratch=seen.scratch,
+            processors=seen.processors,
+        )
+        self._keep_texts(materials)
+        self.store.put(record)
+        return record
+
+    def _make(self, action: Action, materials: Materials, scratch: Path, elsewhere: Surroundings | None = None) -> Surroundings:
+        """Fills a box and runs the action in it; the surroundings that it had."""
+        box_folder, repository = scratch / "box", scratch / "repo"
         out = box_folder / "out"
         inside = (box_folder / "src",) if materials.kind == "package" else (out / collect.LAYOUT, out / collect.SBOM)
         for folder in (box_folder / "repo", out, repository, self.apk_cache, *inside):
@@ -114,28 +172,10 @@ class Executor:
             target.write_text(text, "utf-8", "surrogateescape")
         for source in materials.sources:
             self._copy_source(source, box_folder)
+        if materials.fetched:
+            self.sources.give(materials.fetched, box_folder)
         installed = self._fill_repository(action, repository)
-        self._execute(action, materials, scratch, installed)
-        if materials.kind == "package":
-            outputs, packages = collect.packages(box_folder / "out", scratch, self.cas)
-        else:
-            outputs, packages = collect.image(box_folder / "out", materials.tag.rpartition(":")[2], self.cas), []
-        record = Record(
-            action=action.key,
-            node=action.node.id,
-            document=Digest(self.cas.put_bytes(action.document.to_bytes())),
-            outputs=tuple(outputs),
-            packages=tuple(packages),
-            discovered=tuple(self._discovered(action, packages)),
-            log=Digest(self.cas.put_file(log)),
-            seconds=time.monotonic() - started,
-            built_at=int(time.time()),
-            tools={"melange": self.tools.melange_version, "apko": self.tools.apko_version},
-            sealed=self.sealed,
-        )
-        self._keep_texts(materials)
-        self.store.put(record)
-        return record
+        return self._execute(action, materials, scratch, installed, elsewhere)
 
     def _keep_texts(self, materials: Materials) -> None:
         """What the key names by digest and an explanation may want to compare line by line."""
@@ -184,10 +224,14 @@ class Executor:
             digests = list(fetchers.map(lambda locked: self.repositories.package(locked) if locked else Digest(""), wanted))
         return list(zip(entries, digests, strict=True))
 
-    def _execute(self, action: Action, materials: Materials, scratch: Path, installed: int) -> None:
+    def _execute(
+        self, action: Action, materials: Materials, scratch: Path, installed: int, elsewhere: Surroundings | None
+    ) -> Surroundings:
         log = scratch / "log"
         command = melange_command(action, materials) if materials.kind == "package" else apko_command(action, materials)
-        with self.budget.take(installed + installed // 4 + _SLACK) as granted:
+        on_disk = elsewhere is not None and elsewhere.scratch == DISK
+        with self.budget.take(0 if on_disk else installed + installed // 4 + _SLACK) as granted:
+            in_memory = granted and not on_disk and self.sealed
             temporary = scratch / "tmp"
             temporary.mkdir()
             resolv = scratch / "resolv.conf"
@@ -200,10 +244,14 @@ class Executor:
                 epoch=materials.epoch,
                 network=materials.uses_network,
                 root=materials.root,
-                scratch=None if granted else temporary,
+                scratch=None if in_memory else temporary,
                 memory=self.budget.total,
                 resolv_conf=resolv,
             )
+            seen = Surroundings(MEMORY if in_memory else DISK, len(os.sched_getaffinity(0)))
+            if elsewhere is not None and self.sealed:
+                box = replace(box, host_name=elsewhere.host_name, inside=elsewhere.folder)
+                seen = replace(seen, host_name=elsewhere.host_name, folder=elsewhere.folder)
             if materials.root and os.geteuid() != 0:
                 message = f"{action.node.label} is declared `root: true`, and this is not root"
                 raise SandboxError(message, hint="build it as root, or in CI")
@@ -220,6 +268,7 @@ class Executor:
             probe_sandbox(self.tools.bwrap)
         if code:
             raise self._failed(action, materials, log, code)
+        return seen
 
     def _execute_open(self, box: boxes.Box, command: Sequence[str], scratch: Path, log: Path) -> int:
         """Without the outer box: the same command and environment, but what the machine shows can be seen."""
@@ -243,7 +292,7 @@ class Executor:
         tool = "melange" if materials.kind == "package" else "apko"
         message = f"{tool} failed on {action.node.id} (exit code {code})"
         shown = collect.from_the_error(lines, _LOG_TAIL)
-        hint = collect.failure_hint(lines, network=materials.uses_network)
+        hint = collect.failure_hint(lines, materials)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"
         where = _place(collect.failing_step(lines, materials) or action.node.path)
         return BuildError(message, where=where, details=details, hint=hint)
@@ -264,11 +313,40 @@ class Executor:
         ]
 
 
+def _collect(materials: Materials, scratch: Path, cas: Cas) -> tuple[list[Output], list[IndexEntry]]:
+    """Puts what an action made into a store: its outputs, and the entries of its packages."""
+    out = scratch / "box" / "out"
+    if materials.kind == "package":
+        return collect.packages(out, scratch, cas)
+    return collect.image(out, materials.tag.rpartition(":")[2], cas), []
+
+
+@contextmanager
+def processors(number: int) -> Iterator[None]:
+    """Lets what this thread starts in the block use at most so many of the processors that it may use itself."""
+    before = os.sched_getaffinity(0)  # 0: of the calling thread, and what it starts inherits it (sched_setaffinity(2))
+    first = threading.get_native_id() % len(before)  # so that threads do not all crowd on one
+    os.sched_setaffinity(0, [*sorted(before)[first:], *sorted(before)[:first]][: max(1, number)])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def melange_command(action: Action, materials: Materials) -> list[str]:
     """The melange command line, as seen from inside the box."""
     line = ["melange", "build", materials.recipe, "--arch", action.node.architectures[0], "--runner", "bubblewrap"]
     line += ["--ignore-signatures", "--generate-index=false", "--git-commit", NO_COMMIT, "--git-repo-url", NO_REPOSITORY]
-    line += ["--source-dir", "src", "--out-dir", "out", "--cache-dir=", "--apk-cache-dir", boxes.APK_CACHE, "--rm"]
+    line += [
+        "--source-dir",
+        "src",
+        "--out-dir",
+        "out",
+        f"--cache-dir={CACHE_DIR if materials.fetched else ''}",
+        "--apk-cache-dir",
+        boxes.APK_CACHE,
+        "--rm",
+    ]
     if any(name.startswith("pipelines/") for name in materials.texts):
         line += ["--pipeline-dir", "pipelines"]
     if VARS_FILE in materials.texts:

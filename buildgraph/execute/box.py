@@ -25,8 +25,8 @@ HOST_PIPELINES = Path("/usr/share/melange")  # melange searches it before its ow
 class Box:
     """What one box is made of, as host paths.
 
-    ``folder`` appears as /bg; ``repository`` read-only as /bg/repo; ``apk_cache`` is apko's cache of unpacked packages, keyed
-    by their checksums and so safe to share; ``scratch`` is a folder for temporary files, None for a tmpfs of
+    ``folder`` appears as ``inside``, /bg, and ``repository`` read-only as its ``repo``; ``apk_cache`` is apko's cache of unpacked
+    packages, keyed by their checksums and so safe to share; ``scratch`` is a folder for temporary files, None for a tmpfs of
     ``memory`` bytes; ``tools`` maps a command to its file.
     """
 
@@ -40,6 +40,8 @@ class Box:
     scratch: Path | None = None
     memory: int = 0
     resolv_conf: Path | None = None
+    host_name: str = HOST_NAME
+    inside: str = INSIDE
 
 
 def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
@@ -49,7 +51,7 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
         line += ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID)]
     if not box.network:
         line += ["--unshare-net"]
-    line += ["--unshare-ipc", "--unshare-uts", "--hostname", HOST_NAME, "--die-with-parent"]
+    line += ["--unshare-ipc", "--unshare-uts", "--hostname", box.host_name, "--die-with-parent"]
     line += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/sys", "/sys", "--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64"):
         line += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -60,14 +62,14 @@ def sealed_command(box: Box, bwrap: Path, command: Sequence[str]) -> list[str]:
     for name, path in sorted(box.tools.items()):
         line += ["--ro-bind", str(path), f"/tools/{name}"]
     line += _libraries_of(box.tools["bwrap"])
-    line += ["--bind", str(box.folder), INSIDE, "--ro-bind", str(box.repository), f"{INSIDE}/repo"]
+    line += ["--bind", str(box.folder), box.inside, "--ro-bind", str(box.repository), f"{box.inside}/repo"]
     line += ["--bind", str(box.apk_cache), APK_CACHE]
     if box.scratch is None:
         line += ["--size", str(box.memory), "--tmpfs", TEMPORARY] if box.memory else ["--tmpfs", TEMPORARY]
     else:
         line += ["--bind", str(box.scratch), TEMPORARY]
-    line += ["--chdir", INSIDE, "--clearenv"]
-    for name, value in sorted(environment(box, INSIDE, "/tools:/usr/bin:/bin", TEMPORARY).items()):
+    line += ["--chdir", box.inside, "--clearenv"]
+    for name, value in sorted(environment(box, box.inside, "/tools:/usr/bin:/bin", TEMPORARY).items()):
         line += ["--setenv", name, value]
     return [*line, "--", *command]
 

@@ -26,6 +26,7 @@ _WANTS_NETWORK = re.compile(
     r"getaddrinfo|ENETUNREACH|EAI_AGAIN|connect: network is unreachable",
     re.IGNORECASE,
 )
+_WANTS_TAGS = re.compile(r"fatal: No (?:names found|tags can describe)")
 
 
 def packages(out: Path, scratch: Path, cas: Cas) -> tuple[list[Output], list[IndexEntry]]:
@@ -93,10 +94,12 @@ def from_the_error(lines: Sequence[str], most: int) -> list[str]:
     return shown if len(shown) <= most else [f"... {len(shown) - most} lines before ...", *shown[-most:]]
 
 
-def failure_hint(lines: Iterable[str], *, network: bool) -> str:
+def failure_hint(lines: Iterable[str], materials: Materials) -> str:
     """What to try after a failure, as far as the log tells."""
     for line in lines:
-        if not network and _WANTS_NETWORK.search(line):
+        if materials.fetched and _WANTS_TAGS.search(line):
+            return "bg gives a checkout no tag but the one that the recipe names; with `network: on` git fetches what there is"
+        if not materials.network and _WANTS_NETWORK.search(line):
             return "the step wanted the network: `network: on` for this target in the manifest grants it"
         if "no space left on device" in line.lower():
             return "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows"

@@ -1,6 +1,6 @@
 """What git knows: revisions, and how the files of a work tree stand to them. Asked of the git on PATH.
 
-Nothing is written but git's own note of file times in its index, as `git diff` does.
+Of a user's repository nothing is written but git's own note of file times in its index, as `git diff` does.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ LINK, SUBMODULE = "120000", "160000"
 # A hook runs with these set for the repository that it is about; which repository is meant here, the workspace's folder says.
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"})
 _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+# A server that sends less than this many bytes a second for so many seconds is given up.
+_GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -199,6 +201,14 @@ def find_repository(folder: Path, environment: Mapping[str, str]) -> Repository 
     return Repository(Path(own), Path(top), env, shallow == "true")
 
 
+def new_repository(folder: Path, environment: Mapping[str, str]) -> Repository:
+    """A new bare repository in a folder that is made, with nothing in it. Raises ToolError."""
+    env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS | _GIVES_UP
+    folder.mkdir()
+    _git(("init", "--quiet", "--bare", "--template=", "."), env, folder)
+    return Repository(folder, None, env)
+
+
 def _git(
     arguments: Sequence[str],
     env: Mapping[str, str],
@@ -211,7 +221,7 @@ def _git(
     try:
         answer = process.run(command, env=env, cwd=cwd, given=given)
     except ToolError as error:
-        raise ToolError(error.what, hint="bg asks the program `git` what there was at a revision; install it") from error
+        raise ToolError(error.what, hint="bg asks the program `git` about repositories; install it") from error
     if answer.returncode not in fine:
         message = f"`git {arguments[0]}` failed in {cwd}"
         raise ToolError(message, details=answer.stderr.strip())

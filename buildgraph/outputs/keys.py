@@ -1,15 +1,21 @@
-"""The key that package repositories are signed with: the manifest's, or one per user that is made on first use."""
+"""The key that package repositories are signed with: the manifest's, or one per user that is made on first use.
+
+A private key must not get into a repository by accident: it is for its owner alone to read, and git is told to ignore it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from buildgraph.apk import signing
-from buildgraph.errors import OutputError
+from buildgraph.errors import OutputError, ToolError
+from buildgraph.execute import git
 from buildgraph.outputs.export import SigningKey
 
 DEFAULT_NAME = "buildgraph"
+GITIGNORE = ".gitignore"
 
 
 def load_key(path: Path) -> SigningKey:
@@ -31,6 +37,17 @@ def user_key(folder: Path) -> tuple[SigningKey, bool]:
     return load_key(path), made
 
 
+def new_key(path: Path, environment: Mapping[str, str]) -> bool:
+    """Makes a key pair and keeps it from git; True where the folder's .gitignore had to say so.
+
+    Raises OutputError; RepositoryError for a name that apk would not look for a key by.
+    """
+    signing.check_name(path.name.removesuffix(".rsa"))
+    told = not path.exists() and keep_from_git(path, environment)  # before there is something to keep
+    make_key(path)
+    return told
+
+
 def make_key(path: Path) -> None:
     """Makes a key pair, never over an existing one. Raises OutputError."""
     try:
@@ -46,3 +63,46 @@ def make_key(path: Path) -> None:
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}"
         raise OutputError(message) from error
+
+
+def keep_from_git(path: Path, environment: Mapping[str, str]) -> bool:
+    """Has git ignore a private key, whether or not it is there yet; True where its folder's .gitignore had to say so.
+
+    Where git cannot be asked, a folder below a ``.git`` counts as one of its work tree. Raises OutputError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_open_to_git(path, environment):
+            return False
+        rules = path.with_name(GITIGNORE)
+        text = rules.read_text() if rules.exists() else ""
+        line = f"/{path.name}"
+        if line in text.splitlines():
+            return False
+        rules.write_text(f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n")
+    except OSError as error:
+        message = f"cannot have git ignore {path}: {error.strerror}"
+        raise OutputError(message) from error
+    return True
+
+
+def exposure(path: Path, environment: Mapping[str, str]) -> str:
+    """How a private key might get to others, for a warning; empty where all is well."""
+    if path.stat().st_mode & 0o077:
+        return f"others can read the signing key {path}: `chmod 600` it"
+    if _is_open_to_git(path, environment):
+        return f"git does not ignore the signing key {path}: it may get into a commit"
+    return ""
+
+
+def _is_open_to_git(path: Path, environment: Mapping[str, str]) -> bool:
+    """Whether a file lies in a work tree of git, and git keeps track of it or would take it into a commit."""
+    folder = path.parent.resolve()
+    try:
+        repository = git.find_repository(folder, environment)
+        if repository is None or repository.top is None:
+            return False
+        inside = (folder / path.name).relative_to(repository.top.resolve()).as_posix()
+        return inside in repository.index or not repository.ignored([inside])
+    except ToolError:
+        return any((above / ".git").exists() for above in (folder, *folder.parents))

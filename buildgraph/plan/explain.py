@@ -79,6 +79,8 @@ class Teller:
                 yield _tell_local(change)
             case "package":
                 yield _tell_package(change)
+            case "fetched":
+                yield _tell_fetched(change)
             case "external":
                 yield _tell_external(change)
             case "format":
@@ -149,6 +151,12 @@ def _tell_external(change: Change) -> str:
     if old[::2] == new[::2]:
         return f"the external package {name} {' '.join(new[::2])} has other content"
     return f"external package {name}: {' '.join(old[::2])} -> {' '.join(new[::2])}"
+
+
+def _tell_fetched(change: Change) -> str:
+    if change.old is None or change.new is None:
+        return _came_or_went("source", change)
+    return f"the source {change.name}: {change.old.value} -> {change.new.value}"
 
 
 def _came_or_went(what: str, change: Change) -> str:

@@ -15,7 +15,7 @@ from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
-from buildgraph.recipes.values import Source
+from buildgraph.recipes.values import PinnedSource, Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node as YamlNode
 from buildgraph.recipes.yamltext import Scalar
@@ -78,6 +78,10 @@ class Inputs:
         if mode == "on":
             return (f"network: on ({settings.place or 'the manifest'})",)
         return () if mode == "off" else tuple(f"{reason.what} ({reason.path}:{reason.line})" for reason in described.network)
+
+    def sources(self, name: str) -> tuple[PinnedSource, ...]:
+        """What bg brings for a node's action: the sources that its recipe pins, unless the action has the network itself."""
+        return () if self.network(name) else self.described[name].sources
 
     def source_files(self, name: str) -> Iterable[str]:
         """The files of the workspace that are copied into a node's box."""
@@ -167,6 +171,15 @@ class _PackageWalk(_Walk):
         network = self.inputs.network(self.described.node.id)
         if network:
             self.add("setting", "network", "on", "; ".join(network))
+        self.fetched()
+
+    def fetched(self) -> None:
+        """The sources that bg brings; of one address several may be wanted."""
+        found: dict[str, dict[str, str]] = {}
+        for source in self.inputs.sources(self.described.node.id):
+            found.setdefault(source.address, {}).setdefault(source.content, source.place)
+        for address, contents in found.items():
+            self.add("fetched", address, " ".join(sorted(contents)), "a source that the recipe pins", min(contents.values()))
 
     def text_entry(self, path: str, why: str, origin: str) -> None:
         self.add("recipe", path, digest_text(self.setting_files()[path]), why, f"{origin}:1")
@@ -199,6 +212,7 @@ class _PackageWalk(_Walk):
         return replace(
             super().materials(entries),
             network=self.inputs.network(self.described.node.id),
+            fetched=self.inputs.sources(self.described.node.id),
             root=self.settings.root,
             options=self.settings.options,
             steps=_steps(self.described.target.recipe),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from buildgraph.keys.digest import Digest
+from buildgraph.recipes.values import PinnedSource
 
 # Where the files that melange gets by flags lie in a box.
 VARS_FILE = "settings/vars.yaml"
@@ -30,8 +31,8 @@ class Materials:
     """What one action is given.
 
     ``texts`` are files written into the box as they stand here: recipe, pipelines, keys. ``network`` says why the action gets
-    the network, empty where it does not. ``steps`` maps the names of pipeline steps, as a log shows them, to ``file:line``; the
-    empty name to where the steps begin.
+    the network, empty where it does not; ``fetched`` are the sources that bg brings for it. ``steps`` maps the names of pipeline
+    steps, as a log shows them, to ``file:line``; the empty name to where the steps begin.
     """
 
     kind: Literal["package", "image"]
@@ -40,6 +41,7 @@ class Materials:
     sources: tuple[SourceFile, ...] = ()
     epoch: int = 0
     network: tuple[str, ...] = ()
+    fetched: tuple[PinnedSource, ...] = ()
     root: bool = False
     options: tuple[str, ...] = ()
     tag: str = ""

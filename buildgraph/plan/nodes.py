@@ -14,7 +14,7 @@ from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, Source, Written
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
 from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
@@ -32,6 +32,7 @@ class Described:
     node: Node
     target: Target
     network: tuple[NetworkReason, ...] = ()
+    sources: tuple[PinnedSource, ...] = ()
     repositories: tuple[str, ...] = ()
     keyring: tuple[Written, ...] = ()
     texts: tuple[Entry, ...] = ()
@@ -122,6 +123,7 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], bui
                 node=node,
                 target=target,
                 network=recipe.network,
+                sources=recipe.sources,
                 repositories=tuple(line.text for line in recipe.repositories),
                 keyring=recipe.keyring,
                 texts=(own_text, *(finder.entries[name] for name in sorted(used))),

@@ -21,7 +21,7 @@ from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import Entry
 from buildgraph.plan.nodes import Described, describe
 from buildgraph.recipes.builtins import Builtins, Table
-from buildgraph.recipes.values import Need, NetworkReason, Written
+from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
 from buildgraph.workspace import discovery
@@ -273,6 +273,10 @@ def _to_json(described: Described) -> list[Any]:
             for need in node.world
         ],
         [[reason.what, reason.path, reason.line] for reason in described.network],
+        [
+            [source.address, source.digest, source.ref, source.depth, source.path, source.line]
+            for source in described.sources
+        ],
         list(described.repositories),
         [[line.text, line.path, line.line, line.column] for line in described.keyring],
         [list(entry) for entry in described.texts],
@@ -289,7 +293,7 @@ def nodes_from_json(data: Sequence[Sequence[Any]], target: Target) -> list[Descr
 
 
 def _from_json(data: Sequence[Any], label: Label, path: str, target: Target) -> Described:
-    architectures, packages, world, network, repositories, keyring, texts, pipelines, includes, looked_for = data
+    architectures, packages, world, network, sources, repositories, keyring, texts, pipelines, includes, looked_for = data
     is_package = target.kind == "package"
     identity = f"{label}@{architectures[0]}" if is_package else str(label)
     node = Node(
@@ -309,6 +313,7 @@ def _from_json(data: Sequence[Any], label: Label, path: str, target: Target) -> 
         node=node,
         target=target,
         network=tuple(NetworkReason(*item) for item in network),
+        sources=tuple(PinnedSource(*item) for item in sources),
         repositories=tuple(repositories),
         keyring=tuple(Written(*item) for item in keyring),
         texts=tuple(Entry(*item) for item in texts),

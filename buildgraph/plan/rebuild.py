@@ -121,8 +121,11 @@ class Rebuilder:
             if not text.startswith(SCANNED)
         }
 
-    def _declared_walks(self, name: str) -> dict[str, Walk]:
+    def declared(self, name: str) -> dict[str, Resolution]:
         """What a node's box may hold by what recipes declare, by architecture."""
+        return _results(self._declared_walks(name))
+
+    def _declared_walks(self, name: str) -> dict[str, Walk]:
         known = self._declared.get(name)
         if known is None:
             walks = self.graph.walks.get(name) or self._walks(self.graph.nodes[name], unknown)

@@ -40,7 +40,8 @@ class Record:
     """What one action gave.
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
-    (with the checksums of their canonical form); ``sealed`` says that the box was used.
+    (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
+    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known.
     """
 
     action: Digest
@@ -54,6 +55,9 @@ class Record:
     built_at: int = 0
     tools: Mapping[str, str] = field(default_factory=dict)
     sealed: bool = True
+    builder: str = ""
+    scratch: str = ""
+    processors: int = 0
 
     def built(self) -> Built:
         """The packages' real metadata, for resolving."""
@@ -109,6 +113,9 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "built_at": record.built_at,
         "tools": dict(record.tools),
         "sealed": record.sealed,
+        "builder": record.builder,
+        "scratch": record.scratch,
+        "processors": record.processors,
     }
 
 
@@ -138,6 +145,9 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         built_at=_natural(raw["built_at"]),
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
+        builder=_text(raw.get("builder", "")),
+        scratch=_text(raw.get("scratch", "")),
+        processors=_natural(raw.get("processors", 0)),
     )
 
 

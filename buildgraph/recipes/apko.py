@@ -12,7 +12,7 @@ from typing import TypeAlias
 from buildgraph.errors import RecipeError, did_you_mean
 from buildgraph.recipes import architecture, scalars, schema, yamltext
 from buildgraph.recipes.pipelines import child, mappings_of, text_of, texts_of
-from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written
+from buildgraph.recipes.values import ApkoRecipe, Need, Source, Written, written_address
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 # The file that an `include:` line names, or None where there is none; the second argument is the path of the including file.
@@ -163,7 +163,7 @@ def _written(sources: list[Source], key: str) -> tuple[Written, ...]:
     # apko cuts trailing slashes off repositories (trimRepos).
     trimmed = key.endswith("repositories")
     return tuple(
-        Written(item.text.rstrip("/") if trimmed else item.text, source.path, item.line, item.column)
+        written_address(item.text.rstrip("/") if trimmed else item.text, source.path, item.line, item.column)
         for source in sources
         for item in texts_of(child(source.tree, "contents", key))
     )

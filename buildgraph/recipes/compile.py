@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
-from buildgraph.recipes import network, pipelines
+from buildgraph.recipes import network, pinned, pipelines
 from buildgraph.recipes.builtins import Builtins, CompileError
 from buildgraph.recipes.pipelines import DIGESTS, Spot, Step, definition_of, input_name
 from buildgraph.recipes.substitute import Scope, SubstitutionError, evaluate, substitute
-from buildgraph.recipes.values import Need, NetworkReason, Source, Use
+from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Source, Use
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Compiler:
     needs: list[Need] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     network: list[NetworkReason] = field(default_factory=list)
+    sources: list[PinnedSource] = field(default_factory=list)
     count: int = 0
     needs_only: bool = False
 
@@ -62,8 +63,9 @@ class Compiler:
                 else f"more than {_MAX_STEPS:,} pipeline steps"
             )
             raise RecipeError(what, where=step.place("uses"))
+        builtin = False
         if step.uses and not step.steps:
-            step, context = self._loaded(step, context)
+            step, context, builtin = self._loaded(step, context)
         if step.with_ or step.inputs.defaults:
             scope = _with_inputs(step, scope)
         if step.names is None or not scope.has_all(step.names):
@@ -76,12 +78,13 @@ class Compiler:
         if needs and context.live:
             path, line, column = context.spot or _spot_of_needs(step)
             self.needs += [Need(text, path, line, column, context.via or "pipeline") for text in needs]
-        if step.runs and context.runs:
-            self._note_commands(step, context)
+        if context.runs and (builtin or step.runs):
+            context = self._note_network(step, scope, context, builtin=builtin)
         for inner in step.steps:
             self._step(inner, scope, context, depth + 1)
 
-    def _loaded(self, step: Step, context: _Context) -> tuple[Step, _Context]:
+    def _loaded(self, step: Step, context: _Context) -> tuple[Step, _Context, bool]:
+        """The step with the definition that it uses; whether that is melange's own."""
         name, spot = step.uses, step.spot
         if name.startswith("/") or ".." in name:
             raise RecipeError(f"`uses: {name}` must not be an absolute path or contain `..`", where=step.place("uses"))
@@ -98,10 +101,8 @@ class Compiler:
                 known = loaded.inputs.keys()
                 hint = did_you_mean(key, known) or _listed("its inputs are", known)
                 raise RecipeError(f"the pipeline `{name}` has no input `{key}`", where=_with_place(step, key), hint=hint)
-        if context.runs and local is None and name in network.FETCHING_PIPELINES:
-            self.network.append(NetworkReason(f"uses: {name}", *spot[:2]))
         via, outer = (context.via, context.spot) if context.spot else (name, spot)
-        return loaded, _Context(via, outer, (*context.chain, name), live=context.live, runs=context.runs)
+        return loaded, _Context(via, outer, (*context.chain, name), live=context.live, runs=context.runs), local is None
 
     def _builtin(self, step: Step) -> Step:
         name = step.uses
@@ -115,6 +116,26 @@ class Compiler:
             what = f"there is no pipeline `{name}`, neither in the pipeline folders nor in melange {self.builtins.version}"
             raise RecipeError(what, where=step.place("uses"), hint=hint)
         return definition
+
+    def _note_network(self, step: Step, scope: Scope, context: _Context, *, builtin: bool) -> _Context:
+        """Notes what a step that runs downloads; the context for its inner steps."""
+        path, line, _ = step.spot
+        if builtin and step.uses in pinned.PIPELINES:
+            self._note_source(step, scope, path, line)
+            # What its commands download is known with that.
+            return _Context(context.via, context.spot, context.chain, live=context.live, runs=False)
+        if builtin and step.uses in network.FETCHING_PIPELINES:
+            self.network.append(NetworkReason(f"uses: {step.uses}", path, line))
+        if step.runs:
+            self._note_commands(step, context)
+        return context
+
+    def _note_source(self, step: Step, scope: Scope, path: str, line: int) -> None:
+        found = pinned.pinned(step.uses, lambda key: scope.inputs.get(input_name(key), ""), path, line)
+        if isinstance(found, PinnedSource):
+            self.sources.append(found)
+        else:
+            self.network.append(found)
 
     def _note_commands(self, step: Step, context: _Context) -> None:
         for command in network.fetching_commands(step.runs):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.apk.version import Version
 from buildgraph.errors import Place, RecipeError, did_you_mean
-from buildgraph.recipes import architecture, scalars, schema, yamltext
+from buildgraph.recipes import architecture, pinned, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
 from buildgraph.recipes.goregexp import ExpressionError, replace_all
@@ -21,7 +21,7 @@ from buildgraph.recipes.substitute import (
     literal_replacer,
     substitute,
 )
-from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written
+from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written, written_address
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class _Reader:
         scope = self._compile_variables(own_vars, declared)
         tests = self._compile(compiler, declared, variables, scope)
         contents = child(self.tree, "environment", "contents")
+        own_home = child(self.tree, "environment", "environment", "HOME") is not None
+        sources, conflicts = pinned.together(compiler.sources, own_home=own_home)
         capabilities, options = self.tree.items.get("capabilities"), self.tree.items.get("options")
         return MelangeRecipe(
             path=self.source.path,
@@ -127,14 +129,15 @@ class _Reader:
             packages=tuple(each.package for each in declared),
             environment=(*environment, *compiler.needs),
             repositories=tuple(
-                self._written(item, replace)
+                self._address(item, replace)
                 for key in ("build_repositories", "repositories")
                 for item in texts_of(child(contents, key))
             ),
-            keyring=tuple(self._written(item, replace) for item in texts_of(child(contents, "keyring"))),
+            keyring=tuple(self._address(item, replace) for item in texts_of(child(contents, "keyring"))),
             architectures=tuple(architecture.to_apk(item.text) for item in texts_of(child(self.tree, "environment", "archs"))),
             uses=tuple(compiler.uses),
-            network=tuple(dict.fromkeys(compiler.network)),
+            network=tuple(dict.fromkeys((*compiler.network, *conflicts))),
+            sources=sources,
             run_as=text_of(child(self.tree, "environment", "accounts", "run-as")),
             capabilities_added=tuple(item.text for item in texts_of(child(capabilities, "add"))),
             capabilities_dropped=tuple(item.text for item in texts_of(child(capabilities, "drop"))),
@@ -411,8 +414,8 @@ class _Reader:
         targets = tuple(replace(item.text) for item in texts_of(package.items.get("target-architecture")))
         return () if targets == ("all",) else targets
 
-    def _written(self, item: Scalar, replace: Replace) -> Written:
-        return Written(replace(item.text), self.source.path, item.line, item.column)
+    def _address(self, item: Scalar, replace: Replace) -> Written:
+        return written_address(replace(item.text), self.source.path, item.line, item.column)
 
     def _substituted(self, node: Mapping, key: str, text: str, variables: Variables) -> str:
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from buildgraph.errors import Place, RecipeError
 
 if TYPE_CHECKING:
     from buildgraph.recipes.yamltext import Node
@@ -19,6 +22,23 @@ class Written:
     path: str
     line: int
     column: int
+
+
+_LOGIN = re.compile(r"https?://[^/?#\s]*@")
+LOGIN_HINT = "the address alone belongs here; bg takes the user and password from HTTP_AUTH or ~/.netrc"
+
+
+def carries_login(line: str) -> bool:
+    """Whether a repository or keyring line has a user or password in its address, as in ``https://user:password@host/``."""
+    return _LOGIN.search(line) is not None
+
+
+def written_address(text: str, path: str, line: int, column: int) -> Written:
+    """A repository or keyring line. Raises RecipeError for one with a password, which would go into keys, records and images."""
+    if carries_login(text):
+        # The line is not shown.
+        raise RecipeError("an address with a user or password in it", where=Place(path, line), hint=LOGIN_HINT)
+    return Written(text, path, line, column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +79,38 @@ class NetworkReason:
     what: str
     path: str
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedSource:
+    """A source that a recipe downloads and pins by digest, so that it may come from anywhere, at any time.
+
+    An archive has the digest ``sha256:HEX`` or ``sha512:HEX`` of its bytes. A checkout has ``commit:HEX`` (or that of a tag's
+    object); ``ref`` is the branch or tag by which it is asked for (``refs/tags/v1``, empty for HEAD), ``depth`` the number of
+    commits of its history, 0 for all. The place is where it is used.
+    """
+
+    address: str
+    digest: str
+    ref: str = ""
+    depth: int = 0
+    path: str = ""
+    line: int = 0
+
+    @property
+    def is_git(self) -> bool:
+        """Whether it is a checkout."""
+        return self.digest.startswith("commit:")
+
+    @property
+    def content(self) -> str:
+        """All that its content is a function of, as a text; what stands in keys and names its record."""
+        return f"{self.digest} {self.ref or 'HEAD'} depth {self.depth or 'all'}" if self.is_git else self.digest
+
+    @property
+    def place(self) -> str:
+        """``file:line``."""
+        return f"{self.path}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +166,8 @@ class MelangeRecipe:
 
     ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
     installed to build it: ``environment.contents.packages``, then what pipelines need, in melange's order, repeats kept.
-    ``tests`` are the package's own section and those of subpackages; ``uses`` and ``network`` leave them out.
+    ``tests`` are the package's own section and those of subpackages; ``uses``, ``network`` and ``sources`` leave them out.
+    ``network`` are the reasons for which a build needs the network itself; ``sources`` can be brought before.
     ``target_architectures`` is empty where the recipe does not limit them; ``architectures`` is ``environment.archs``.
     """
 
@@ -132,6 +185,7 @@ class MelangeRecipe:
     architectures: tuple[str, ...]
     uses: tuple[Use, ...]
     network: tuple[NetworkReason, ...]
+    sources: tuple[PinnedSource, ...]
     run_as: str
     capabilities_added: tuple[str, ...]
     capabilities_dropped: tuple[str, ...]
@@ -184,6 +238,7 @@ _NESTED: dict[str, type] = {
     "files": Written,
     "uses": Use,
     "network": NetworkReason,
+    "sources": PinnedSource,
     "tests": TestDecl,
 }
 

@@ -148,7 +148,7 @@ def _locked(raw: object) -> Locked:
             raise ValueError(message)
         fits = (
             (key in _TEXTS and isinstance(value, str))
-            or (key in _NUMBERS and isinstance(value, int))
+            or (key in _NUMBERS and type(value) is int)
             or (key in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value))
         )
         if not fits:

@@ -13,6 +13,7 @@ from typing import Any
 
 from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
+from buildgraph.recipes.values import LOGIN_HINT, carries_login
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 from buildgraph.workspace.root import Root
 
@@ -23,10 +24,10 @@ OUT = "out"
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
-    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "pipelines", "network",
-    "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
+    "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
+    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
 )  # fmt: skip
-TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file")
+TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
 TOOLS = ("pinned", "path")
 
@@ -37,7 +38,8 @@ class TargetSettings:
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
     the workspace's mode; ``root``: run as the host's real root (for recipes that must change owners); ``options``,
-    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``.
+    ``vars_file`` and ``env_files``: what melange gets by ``--build-option``, ``--vars-file`` and ``--env-file``;
+    ``reproducible``: whether a second build is expected to give the same bytes.
     """
 
     sources: tuple[str, ...] | None = None
@@ -47,6 +49,7 @@ class TargetSettings:
     tag: str | None = None
     vars_file: str = ""
     env_files: tuple[str, ...] = ()
+    reproducible: bool = True
     place: str = ""
 
     def files(self) -> tuple[str, ...]:
@@ -67,6 +70,7 @@ class Manifest:
     repositories: tuple[str, ...] = ()
     keyring: tuple[str, ...] = ()
     mirrors: tuple[tuple[str, str], ...] = ()
+    source_mirrors: tuple[str, ...] = ()
     pipelines: tuple[str, ...] = ()
     network: str = "as-needed"
     source_date_epoch: int = EPOCH_1980
@@ -159,11 +163,11 @@ class _Reader:
                 return self.folder(node, key)
             case "pipelines":
                 return tuple(self.folder(item, "a pipeline folder") for item in self.items(node, key))
-            case "architectures" | "repositories" | "keyring" | "exclude":
-                return tuple(self.text(item, f"an entry of {key}") for item in self.items(node, key))
-            case "mirrors":
-                pairs = self.mapping(node, key).items.items()
-                return tuple((source.rstrip("/"), self.text(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+            case "architectures" | "exclude" | "repositories" | "keyring":
+                read = self.address if key in {"repositories", "keyring"} else self.text
+                return tuple(read(item, f"an entry of {key}") for item in self.items(node, key))
+            case "mirrors" | "source-mirrors":
+                return self._mirrors(node) if key == "mirrors" else self._source_mirrors(node)
             case "targets":
                 return self._targets(node)
             case "network" | "tools":
@@ -174,6 +178,19 @@ class _Reader:
                 return self.number(node, key)
             case _:
                 return self.text(node, key)
+
+    def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
+        pairs = self.mapping(node, "mirrors").items.items()
+        return tuple((source.rstrip("/"), self.address(mirror, "a mirror").rstrip("/")) for source, mirror in pairs)
+
+    def _source_mirrors(self, node: Node) -> tuple[str, ...]:
+        found = []
+        for item in self.items(node, "source-mirrors"):
+            text = self.address(item, "a source mirror")
+            if "://" in text and not text.startswith(("https://", "http://", "git://")):
+                raise self.error("a source mirror is a folder, or an address with https, http or git", item)
+            found.append(text.rstrip("/"))
+        return tuple(found)
 
     def _targets(self, node: Node) -> dict[str, TargetSettings]:
         found = {}
@@ -198,7 +215,7 @@ class _Reader:
                 case "env-file":
                     listed = self.items(value, key) if isinstance(value, Sequence) else [value]
                     values["env_files"] = tuple(self.folder(item, "an env-file") for item in listed)
-                case "root":
+                case "root" | "reproducible":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:
                     values[key] = self.text(value, key)
@@ -223,6 +240,12 @@ class _Reader:
         if not isinstance(node, Scalar):
             raise self.error(f"{what} must be a text", node)
         return node.text
+
+    def address(self, node: Node, what: str) -> str:
+        text = self.text(node, what)
+        if carries_login(text):  # not shown, so without an excerpt
+            raise ManifestError(f"{what} with a user or password in it", where=Place(FILE_NAME, node.line), hint=LOGIN_HINT)
+        return text
 
     def choice(self, node: Node, what: str, options: tuple[str, ...]) -> str:
         text = self.text(node, what)

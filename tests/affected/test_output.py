@@ -20,7 +20,9 @@ from tests.layouts.repository import apko, melange
 def session(checkout: Checkout) -> Session:
     """A session on a workspace as `bg affected` has one."""
     home = checkout.top.parent / "home"
-    return Session(Settings(checkout.root, checkout.root, {}, home / ".cache/buildgraph", home, offline=True), Console())
+    return Session(
+        Settings(checkout.root, checkout.root, {}, home / ".cache/buildgraph", home, offline=True, stand_ins=True), Console()
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from buildgraph.apk import signing
 from buildgraph.cli.places import user_cache
 from buildgraph.execute.tools import Toolbox
 from tests.e2e.ordinary import as_ordinary_user, give
-from tests.e2e.workspace import MANIFEST, Workspace, make_workspace
+from tests.e2e.workspace import MANIFEST, ROOT, Workspace, make_workspace
+from tools.seed.names import SETS
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +66,7 @@ def example(built_example: Workspace, tmp_path: Path) -> Workspace:
     copy = Workspace(root, home, built_example.tools)
     # A first run settles what belongs to the path of a workspace: its state and its latest results.
     settled = copy.build("//...")
-    assert settled.ran == set()
+    assert settled.ran == set(), settled.err
     return copy
 
 
@@ -87,6 +89,17 @@ def empty(tmp_path: Path, tools_on_path: Path, seed: Path, some_home: Path) -> W
     )
     (root / "recipes").mkdir()
     return Workspace(root, home, tools_on_path)
+
+
+@pytest.fixture(scope="session")
+def seed_with_git() -> Path:
+    """A seed with git and the tools that configure scripts are made with, beside what the example needs."""
+    names = (*SETS["small"], "git", "autoconf", "automake", "libtool")
+    command = [sys.executable, "-m", "tools.seed", "--only", ",".join(names)]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no larger seed can be made here: {made.stderr.strip().splitlines()[-1]}")
+    return Path(made.stdout.strip())
 
 
 @pytest.fixture

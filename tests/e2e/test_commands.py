@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import stat
 import subprocess
 import time
 import urllib.request
@@ -31,6 +30,8 @@ COMMANDS = (
     "query",
     "graph",
     "explain",
+    "inspect",
+    "verify",
     "lock",
     "run",
     "clean",
@@ -115,15 +116,6 @@ def test_clean(example: Workspace) -> None:
     assert example.bg("clean", "--cache").code == 0
     assert [path.name for path in (example.root / "cache").iterdir() if path.name != ".gitignore"] == [".gitkeep"]
     assert "//images:api" in example.build("//images:api").ran
-
-
-def test_keygen(empty: Workspace) -> None:
-    """A private key that nobody else may read, never over another one."""
-    assert empty.bg("keygen", "team.rsa").code == 0
-    assert stat.S_IMODE((empty.root / "team.rsa").stat().st_mode) == 0o600
-    assert (empty.root / "team.rsa.pub").read_text().startswith("-----BEGIN PUBLIC KEY")
-    assert empty.bg("keygen", "team.rsa").code == 12
-    assert "must end in .rsa" in empty.bg("keygen", "team.key").err
 
 
 def free_port() -> int:

@@ -62,7 +62,8 @@ def test_an_unknown_key_of_the_manifest(empty: Workspace) -> None:
     """Place, excerpt, caret, suggestion: all of it."""
     empty.write("buildgraph.yaml", "recipes: recipes\nmirors: {}\n")
     assert fails(empty, 4) == (
-        "buildgraph.yaml:2: unknown key `mirors`\n    mirors: {}\n    ^^^^^^\n\nhint: did you mean `mirrors`?\n"
+        "buildgraph.yaml:2: unknown key `mirors`\n    mirors: {}\n    ^^^^^^\n\n"
+        "hint: did you mean `mirrors` or `source-mirrors`?\n"
     )
 
 

@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from buildgraph.apk import signing
-from buildgraph.apk.index import IndexEntry, index_archive, read_index_archive
-from buildgraph.apk.writer import PackageFile, write_package
-from tests.e2e.tiny import package
+from buildgraph.apk.index import index_archive, read_index_archive
+from tests.e2e.extras import EXTRAS, WOLFI, Extras, locked, uses
 from tests.e2e.workspace import MANIFEST, Workspace
 
 pytestmark = pytest.mark.e2e
-
-EXTRAS = "https://extras.example/os"
-WOLFI = "https://packages.wolfi.dev/os"
-
-
-class Extras:
-    """A small external repository, signed with a key of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.pem = signing.generate_key(2048)
-        (folder / "x86_64").mkdir(parents=True)
-        (folder / "extras.rsa.pub").write_bytes(signing.public_key(self.pem))
-        self.entries: list[IndexEntry] = []
-
-    def publish(self, name: str, version: str, text: str, depends: tuple[str, ...] = ()) -> None:
-        """Puts one more package into the repository."""
-        info = IndexEntry(name, version, "x86_64", depends=depends, origin=name)
-        files = {f"usr/share/{name}": PackageFile("file", 0o644, text.encode())}
-        self.entries.append(write_package(self.folder / "x86_64" / info.filename, info, files))
-        archive = index_archive(sorted(self.entries, key=lambda entry: (entry.name, entry.version)))
-        (self.folder / "x86_64" / "APKINDEX.tar.gz").write_bytes(signing.sign_index(archive, self.pem, "extras"))
-
-
-def uses(name: str, *needs: str) -> str:
-    """A recipe that needs packages of the extra repository and copies what they hold."""
-    copies = "\n".join(f'cat /usr/share/{need} >>"$OUT/usr/share/{name}"' for need in needs)
-    lines = package(name, copies).splitlines()
-    contents = {
-        "repositories": [WOLFI, EXTRAS],
-        "keyring": [f"{WOLFI}/wolfi-signing.rsa.pub", f"{EXTRAS}/extras.rsa.pub"],
-        "packages": ["busybox", *needs],
-    }
-    lines[1] = f"environment: {{contents: {json.dumps(contents)}}}"
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture
@@ -61,10 +26,6 @@ def extras(empty: Workspace, seed: Path, tmp_path: Path) -> Extras:
     empty.write("buildgraph.yaml", MANIFEST.format(seed=seed) + f"  {EXTRAS}: {repository.folder}\n")
     empty.write("recipes/greeter.yaml", uses("greeter", "motd"))
     return repository
-
-
-def locked(workspace: Workspace) -> list[str]:
-    return (workspace.root / "buildgraph.lock").read_text().splitlines()
 
 
 def test_it_is_made_by_itself_and_only_grows(empty: Workspace, extras: Extras) -> None:
@@ -89,9 +50,12 @@ def test_locked_says_what_is_missing(empty: Workspace, extras: Extras) -> None:
     for arguments, env in [(("--locked",), {}), ((), {"CI": "true"})]:
         done = empty.bg("build", "//...", *arguments, env=env)
         assert done.code == 7
-        assert "x86_64: fortune  (for //:other@x86_64)" in done.err
+        assert "buildgraph.lock lacks 1 requirement\n" in done.err
+        assert "x86_64: fortune  (for //:other@x86_64, recipes/other.yaml:2)" in done.err
         assert locked(empty) == before
+    assert "x86_64: fortune  (for //:other@x86_64, recipes/other.yaml:2)" in empty.bg("lock", "--check").err
     assert empty.bg("lock", "--check").code == 7
+    assert locked(empty) == before
     assert empty.bg("build", "//...", "--unlocked", env={"CI": "true"}).code == 0
     assert empty.bg("lock", "--check").code == 0
 
@@ -112,6 +76,87 @@ def test_upgrading_one_package(empty: Workspace, extras: Extras) -> None:
     assert empty.build("//...").ran == {"//:other"}
 
 
+def test_upgrading_says_which_images_change(empty: Workspace, extras: Extras) -> None:
+    """Those that hold the package, or something that is built with it; others are not named."""
+    contents = {"repositories": [WOLFI, EXTRAS], "keyring": [f"{WOLFI}/wolfi-signing.rsa.pub", f"{EXTRAS}/extras.rsa.pub"]}
+    for name, packages in {"holds": ["motd"], "built": ["greeter"], "other": ["fortune"]}.items():
+        written = {**contents, "packages": ["wolfi-baselayout", *packages]}
+        empty.write(f"recipes/images/{name}.yaml", json.dumps({"contents": written, "archs": ["x86_64"]}))
+    assert empty.bg("lock").code == 0
+    extras.publish("motd", "1.1-r0", "hello again\n")
+    extras.publish("motd", "1.2-r0", "hello once more\n")
+    assert empty.bg("lock", "--upgrade", "motd").out.splitlines() == [
+        "motd 1.0-r0 -> 1.2-r0",
+        "",
+        "images that change:",
+        "  //images:built  depends on greeter, which changed",
+        "  //images:holds  external package motd: 1.0-r0 -> 1.2-r0",
+    ]
+    assert empty.bg("lock", "--upgrade", "--json").answer == {"packages": [], "images": []}
+    extras.publish("fortune", "2-r0", "all the luck\n")
+    assert empty.bg("lock", "--upgrade", "--json").answer == {
+        "packages": [{"name": "fortune", "arch": "x86_64", "old": "1.0-r0", "new": "2-r0"}],
+        "images": [{"target": "//images:other", "reasons": ["external package fortune: 1.0-r0 -> 2-r0"]}],
+    }
+
+
+def test_an_upgrade_that_fails_changes_nothing(empty: Workspace, extras: Extras) -> None:
+    """Where the repository has lost a package, the lock goes on naming it."""
+    assert empty.bg("lock").code == 0
+    before = locked(empty)
+    extras.entries = [entry for entry in extras.entries if entry.name != "motd"]
+    extras.publish("fortune", "1.1-r0", "more luck\n")
+    done = empty.bg("lock", "--upgrade")
+    assert done.code == 6
+    assert "recipes/greeter.yaml:2: nothing provides `motd`" in done.err
+    assert locked(empty) == before
+    assert empty.bg("lock", "--check").code == 0
+
+
+def test_asking_for_the_lock_in_ci(empty: Workspace, extras: Extras) -> None:
+    """`bg lock` means what it says there too."""
+    assert empty.bg("lock").code == 0
+    empty.write("recipes/other.yaml", uses("other", "fortune"))
+    assert empty.bg("lock", env={"CI": "true"}).code == 0
+    assert any('"name": "fortune"' in line for line in locked(empty))
+
+
+@pytest.mark.parametrize(("names", "attributes"), [(("apple", "zebra"), ""), (("pear", "plum"), "buildgraph.lock merge=union\n")])
+def test_two_people_add_packages(empty: Workspace, extras: Extras, names: tuple[str, str], attributes: str) -> None:
+    """git merges the locks of both, neighbouring lines too where it is told to, and the result is the lock that covers both."""
+    empty.write(".gitattributes", attributes)
+    for name in names:
+        extras.publish(name, "1-r0", f"{name}\n")
+    empty.write("recipes/base.yaml", uses("base", "motd", "fortune"))
+
+    def git(*arguments: str) -> str:
+        identity = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        command = ["git", "-c", "user.name=A", "-c", "user.email=a@example", *arguments]
+        return subprocess.run(command, cwd=empty.root, env=empty.env(identity), capture_output=True, text=True, check=True).stdout
+
+    def commit(text: str) -> None:
+        git("add", "recipes", "buildgraph.lock", "buildgraph.yaml", ".gitattributes")
+        git("commit", "-qm", text)
+
+    git("init", "-qb", "main")
+    assert empty.bg("lock").code == 0
+    commit("base")
+    for name in names:
+        git("checkout", "-qb", name, "main")
+        empty.write(f"recipes/{name}s.yaml", uses(f"{name}s", name))
+        assert empty.bg("lock").code == 0
+        commit(name)
+    git("merge", "-q", "--no-edit", names[0])
+    assert empty.bg("lock", "--check").code == 0
+    merged = sorted(locked(empty))
+    assert empty.bg("lock").out == "buildgraph.lock is complete\n"
+    assert sorted(locked(empty)) == merged
+    by_git = locked(empty)
+    (empty.root / "buildgraph.lock").unlink()
+    assert empty.bg("lock").code == 0
+    assert locked(empty) == by_git
+
+
 def test_with_a_full_cache_no_repository_is_needed(empty: Workspace, extras: Extras, seed: Path) -> None:
     """Planning and building ask the lock and the cache alone."""
     empty.build("//...")
@@ -130,10 +175,25 @@ def test_a_package_that_is_not_what_the_lock_says(empty: Workspace, extras: Extr
     done = empty.bg("build", "//...")
     assert done.code == 11
     assert "motd-1.0-r0.apk of https://extras.example/os is not the package that the lock names" in done.err
-    assert "bg lock --upgrade motd" in done.err
+    assert "the lock says Q1" in done.err
+    assert "`bg lock --upgrade motd` takes what it has now" in done.err
     content = path.read_bytes()
     blobs = [blob for blob in (empty.root / "cache/blobs").rglob("*") if blob.is_file()]
     assert all(blob.read_bytes() != content for blob in blobs)
+
+
+def test_a_version_that_has_left_the_repository(empty: Workspace, extras: Extras) -> None:
+    """It is told with what to do, which then works."""
+    assert empty.bg("lock").code == 0
+    (extras.folder / "x86_64" / "motd-1.0-r0.apk").unlink()
+    extras.entries = [entry for entry in extras.entries if entry.name != "motd"]
+    extras.publish("motd", "1.1-r0", "hello again\n")
+    done = empty.bg("build", "//...")
+    assert done.code == 11
+    assert f"motd-1.0-r0.apk has left {EXTRAS}" in done.err
+    assert "`bg lock --upgrade motd` takes what is there" in done.err
+    assert empty.bg("lock", "--upgrade", "motd").code == 0
+    assert empty.build("//...").ran == {"//:greeter"}
 
 
 def tampered(extras: Extras) -> None:
@@ -155,4 +215,6 @@ def test_an_index_that_does_not_verify(empty: Workspace, extras: Extras, change:
     done = empty.bg("build", "//...")
     assert done.code == 11, done.err
     assert "does not verify against the keyring" in done.err
+    assert EXTRAS in done.err
+    assert "hint: the recipe's `keyring:`" in done.err
     assert not (empty.root / "buildgraph.lock").exists()

@@ -77,13 +77,17 @@ def test_an_image_holds_what_it_needs_and_no_more(built_example: Workspace) -> N
     assert any(name.endswith("/sh") for name in layer_files(built_example.root / "out/oci/images/debug"))
 
 
-def test_the_repository_is_one_that_apko_installs_from(built_example: Workspace, seed: Path, apko: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["repositories", "build_repositories"])
+def test_the_repository_is_one_that_apko_installs_from(
+    built_example: Workspace, seed: Path, apko: Path, tmp_path: Path, kind: str
+) -> None:
     """With its signature verified; with another key it is refused."""
     packages = built_example.root / "out/packages"
     key = next(packages.glob("*.rsa.pub"))
     recipe = {
         "contents": {
-            "repositories": [str(packages), str(seed)],
+            kind: [str(packages), str(seed)],
+            "runtime_repositories": ["https://packages.example.org/os"],
             "keyring": [str(key), str(seed / "wolfi-signing.rsa.pub")],
             "packages": ["wolfi-baselayout", "stock-api"],
         },
@@ -117,7 +121,7 @@ def test_old_packages_leave_the_repository(example: Workspace) -> None:
     assert (folder / "stock-config-1.0.0-r2.apk").is_file()
     example.edit("recipes/packages/stock-config.yaml", "epoch: 2", "epoch: 3")
     example.build("//packages:stock-config")
-    assert [path.name for path in folder.glob("stock-config-*")] == ["stock-config-1.0.0-r3.apk"]
+    assert [path.name for path in folder.glob("stock-config-*.apk")] == ["stock-config-1.0.0-r3.apk"]
     (example.root / "recipes/packages/shelf-label.yaml").unlink()
     (example.root / "recipes/images/tools.yaml").unlink()
     example.build("//packages:stock-config")
@@ -126,9 +130,21 @@ def test_old_packages_leave_the_repository(example: Workspace) -> None:
 
 def test_an_output_that_was_edited_is_put_right(example: Workspace) -> None:
     """Outputs may be damaged by their users; the next build gives the right ones again, and the cache is whole."""
+    # Outputs are hard links to blobs, and the blobs here to those of the example that all tests share: no longer.
+    shutil.copytree(example.root / "cache", example.root / "own")
+    shutil.rmtree(example.root / "cache")
+    (example.root / "own").rename(example.root / "cache")
+    shutil.rmtree(example.root / "out")
+    example.build("//...")
     layout = example.root / "out/oci/images/api"
     victim = max((layout / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
     before = victim.read_bytes()
+    # A file of its own for both: other tests' caches have the same one (conftest's copies).
+    blob = next(path for path in (example.root / "cache/blobs").glob("*/*") if path.samefile(victim))
+    shutil.copy2(blob, example.root / "copy")
+    (example.root / "copy").replace(blob)
+    victim.unlink()
+    victim.hardlink_to(blob)
     victim.chmod(0o644)
     with victim.open("ab") as stream:
         stream.write(b"garbage")

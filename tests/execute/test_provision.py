@@ -166,7 +166,7 @@ def test_offline_nothing_is_run(tmp_path: Path, what: str) -> None:
     with pytest.raises(ToolError, match="may not be fetched now") as caught:
         make(tools_folder(), tmp_path / "store", user(tmp_path), print, offline=True)
 
-    assert "run `bg version` once with the network" in caught.value.hint
+    assert "run `bg fetch` or `bg version` once with the network" in caught.value.hint
     assert not (tmp_path / "bin/env").exists()
 
 

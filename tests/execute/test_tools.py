@@ -139,7 +139,7 @@ def test_offline_without_tools_says_what_to_do(path: Path, tmp_path: Path) -> No
     """No attempt is made to fetch anything."""
     with pytest.raises(ToolError) as caught:
         find(path, tmp_path / "store", [], offline=True)
-    assert "run `bg version` once with the network" in caught.value.hint
+    assert "run `bg fetch` or `bg version` once with the network" in caught.value.hint
 
 
 def test_bubblewrap_from_pypi(tmp_path: Path) -> None:

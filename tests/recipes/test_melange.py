@@ -148,7 +148,7 @@ def test_network_reasons_name_pipelines_and_commands_with_their_lines() -> None:
     )
 
     assert [(reason.what, reason.path, reason.line) for reason in recipe.network] == [
-        ("uses: fetch", "foo.yaml", 6),
+        ("uses: fetch without a checksum", "foo.yaml", 6),
         ("npm ci", "foo.yaml", 10),
     ]
 

@@ -61,6 +61,8 @@ GOOD = '{"arch": "x86_64", "name": "a", "version": "1-r0", "checksum": "Q1' + "A
         (GOOD.replace('"a"', '"../../etc"'), "field `name` is missing or not a plain name"),
         (GOOD.replace("Q1", "Q2"), "field `checksum` is missing or not a Q1 checksum"),
         (GOOD.replace('"1-r0"', "1"), "field `version` has the wrong type"),
+        (GOOD.replace('"1-r0"', '"1-r0", "size": true'), "field `size` has the wrong type"),
+        (GOOD.replace('"1-r0"', '"1-r0", "depends": [1]'), "field `depends` has the wrong type"),
         ("[" * 100_000, "not a package line"),
     ],
 )
