@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from buildgraph.cli.places import user_cache
+from buildgraph.execute.tools import Toolbox
 from buildgraph.outputs.rootfs import read_image, unpack
+from tests.e2e.ordinary import ordinary_workspace
 from tests.e2e.workspace import ROOT, Workspace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -34,24 +36,25 @@ def dotnet_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return link
 
 
-def clone(folder: Path, tools: Path, home: Path, seed: Path, within: list[str] | None = None) -> Workspace:
+def clone(folder: Path, tools: Path, home: Path, seed: Path) -> Workspace:
     """The example in a folder of its own, with nothing built."""
     root = folder / "dotnet"
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("out", "cache", "seed", "buildgraph.lock"))
     (root / "seed").symlink_to(seed.resolve())
     shutil.copytree(home, folder / "home")
-    return Workspace(root, folder / "home", tools, within=within or [])
+    return Workspace(root, folder / "home", tools)
 
 
 def test_the_service_is_built_offline_answers_and_has_one_digest(
-    dotnet_seed: Path, tools_on_path: Path, some_home: Path, tmp_path: Path
+    dotnet_seed: Path, tools_on_path: Path, some_home: Path, toolbox: Toolbox, tmp_path: Path
 ) -> None:
-    """Two clean builds in different folders, the second without any network; the image then runs as it says."""
+    """Two clean builds in different folders, the second by an ordinary user and without any network; the image then runs."""
     first = clone(tmp_path / "one", tools_on_path, some_home, dotnet_seed)
     no_network = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    second = clone(tmp_path / "another/place", tools_on_path, some_home, dotnet_seed, within=no_network)
-
-    built, again = first.build("//images:till"), second.build("//images:till")
+    with ordinary_workspace(first, toolbox, [dotnet_seed.resolve()]) as second:
+        second.within[:0] = no_network
+        again = second.build("//images:till")
+    built = first.build("//images:till")
 
     assert built.ran == again.ran == {"//packages:till", "//images:till"}
     assert built.digests() == again.digests()

@@ -74,8 +74,9 @@ def download(tarball: Tarball, folder: Path, say: Say, *, offline: bool) -> None
 def _pack(tarball: Tarball, folder: Path) -> str:
     """Let npm download it, with a cache of its own: its usual one would keep a second copy. What npm complains of."""
     command = ["npm", "pack", f"{tarball.name}@{tarball.version}", "--ignore-scripts", "--cache", str(folder / "cache")]
+    command += ["--fetch-retries", "1"]
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return "\n".join(done.stderr.splitlines()[-8:])
+    return "\n".join([line for line in done.stderr.splitlines() if line.lower().startswith("npm err")][:4])
 
 
 def _fetch(tarball: Tarball, folder: Path, environment: Mapping[str, str]) -> str:
