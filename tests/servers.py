@@ -183,16 +183,17 @@ def _unpack_nginx(store: Path) -> None:
 
 
 @contextmanager
-def nginx_server(nginx: Path, folder: Path, scratch: Path, login: tuple[str, str] | None = None) -> Iterator[str]:
-    """Serves a folder with nginx, to everybody or only with a user and password; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def nginx_server(
+    nginx: Path, folder: Path, scratch: Path, login: tuple[str, str] | None = None, *, dav: bool = False
+) -> Iterator[str]:
+    """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address."""
+    port = free_port()
     protected = ""
     if login:
         user, password = login
         (scratch / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
         protected = f'auth_basic "packages"; auth_basic_user_file {scratch}/users;'
+    writable = "dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if dav else ""
     (scratch / "nginx.conf").write_text(f"""
         daemon off; master_process off; pid {scratch}/pid; error_log {scratch}/error.log;
         events {{}}
@@ -200,13 +201,13 @@ def nginx_server(nginx: Path, folder: Path, scratch: Path, login: tuple[str, str
             access_log {scratch}/access.log;
             client_body_temp_path {scratch}/t1; proxy_temp_path {scratch}/t2; fastcgi_temp_path {scratch}/t3;
             uwsgi_temp_path {scratch}/t4; scgi_temp_path {scratch}/t5;
-            server {{ listen 127.0.0.1:{port}; root {folder}; {protected} }}
+            server {{ listen 127.0.0.1:{port}; root {folder}; {protected} {writable} }}
         }}
     """)
     command: list[str | Path] = [nginx, "-c", scratch / "nginx.conf", "-p", scratch, "-e", scratch / "error.log"]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: _answers(port) or server.poll() is not None)
+        wait_for(lambda: answers(port) or server.poll() is not None)
         assert server.poll() is None, server.communicate()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -214,6 +215,13 @@ def nginx_server(nginx: Path, folder: Path, scratch: Path, login: tuple[str, str
         server.communicate()
 
 
-def _answers(port: int) -> bool:
+def free_port() -> int:
+    """A port that nobody listened at a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -122,6 +122,11 @@ def _building(parser: argparse.ArgumentParser) -> None:
 
 def _planning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--no-remote-read",
+        action="store_true",
+        help="take nothing from caches on other machines; they are still given results",
+    )
+    parser.add_argument(
         "--sandbox", choices=("on", "off"), default="on", help="off: without the box, where user namespaces are forbidden"
     )
     parser.add_argument("--offline", action="store_true", help="fetch nothing: what is not at hand is an error (see `bg fetch`)")

@@ -82,6 +82,10 @@ def execute(
             expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
             cancelled=session.cancelled,
         )
+    if session.elsewhere is not None:
+        from buildgraph.cli import sharing
+
+        sharing.finish(session)
     if session.cancelled.is_set():
         message = "interrupted"
         raise Interrupted(message)

@@ -18,6 +18,7 @@ from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session, Settings, tools_folder
 from buildgraph.errors import CacheError, OutputError, UsageError
 from buildgraph.plan.planner import Plan
+from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
 from buildgraph.workspace.manifest import find_workspace
@@ -82,6 +83,11 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         message = f"there is no folder {here}"
         raise UsageError(message)
     cache = environment.get("BG_CACHE_DIR", "")
+    tier, result_keys = LOCAL, tuple[str, ...]()
+    if environment.get("BG_CACHE_TIER") or environment.get("BG_CACHE_KEY"):
+        from buildgraph.cli import sharing
+
+        tier, result_keys = sharing.tier_of(environment), sharing.keys_of(environment)
     return Settings(
         root=find_workspace(here),
         here=here,
@@ -92,6 +98,9 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
         sealed=getattr(options, "sandbox", "on") == "on",
         locked=getattr(options, "locked", None),
         offline=getattr(options, "offline", False),
+        tier=tier,
+        result_keys=result_keys,
+        reads_remotes=not getattr(options, "no_remote_read", False),
         stand_ins=getattr(options, "stand_ins", False),
     )
 
@@ -109,8 +118,10 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
-    session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
+    # What caches elsewhere lack today they may have tomorrow, which no stat tells.
+    if session.elsewhere is None or all(decision.kind == "hit" for decision in found.decisions.values()):
+        asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
+        session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
 
 

@@ -174,6 +174,8 @@ def keep_planned(session: Session, plan: Plan) -> None:
     """Puts what was planned into the state, with what the cache looked like before."""
     session.planned = True
     decisions = plan.decisions if plan.settled else {}
+    if session.elsewhere is not None:  # where other results may turn up at any time
+        decisions = {name: decision for name, decision in decisions.items() if decision.kind == "hit"}
     content = {
         "stamps": session.cache_seen,
         "of": {

@@ -11,10 +11,13 @@ from buildgraph.plan.planner import Plan, make_plan
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
+    session.store.brings = False
     wanted = session.wanted(patterns)
     session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
+    if session.elsewhere is not None:
+        session.elsewhere.finish(session.console.say)
     return found

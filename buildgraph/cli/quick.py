@@ -33,7 +33,7 @@ COMMANDS = ("build", "plan")  # those whose answer may be known already
 
 def asked(arguments: Sequence[str], here: str, environment: Mapping[str, str]) -> str:
     """What was asked, as a part of the state: two commands with the same have the same answer while nothing changes."""
-    around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
+    around = [environment.get(name, "") for name in ("BG_CACHE_DIR", "BG_CACHE_TIER", "XDG_CONFIG_HOME", "HOME", "PATH", "CI")]
     # A home may be shared by machines of several architectures; paths are shown as seen from the current folder.
     asked = [program(), os.uname().machine, _with_effect(arguments), here, _current_folder(), around]
     return ANSWER + blake2b(json.dumps(asked).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

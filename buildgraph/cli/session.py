@@ -23,7 +23,6 @@ from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
-from buildgraph.execute.access import Access
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -34,11 +33,13 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
+from buildgraph.plan.record import LOCAL
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
 from buildgraph.workspace.discovery import Target
@@ -51,6 +52,7 @@ from buildgraph.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildgraph.execute.sources import Sources
+    from buildgraph.remote.shared import SharedCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class Settings:
     locked: bool | None = None
     offline: bool = False
     stand_ins: bool = False
+    tier: str = LOCAL
+    result_keys: tuple[str, ...] = ()
+    reads_remotes: bool = True
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -258,7 +263,17 @@ class Session:
     @cached_property
     def store(self) -> RecordStore:
         """Records and blobs together."""
-        return RecordStore(self.cas, self.records, digest_text(str(self.settings.root))[:16])
+        workspace = digest_text(str(self.settings.root))[:16]
+        return RecordStore(self.cas, self.records, workspace, self.settings.tier, elsewhere=self.elsewhere)
+
+    @cached_property
+    def elsewhere(self) -> SharedCache | None:
+        """The caches on other machines, if the manifest names some."""
+        if not self.manifest.remotes or self.settings.offline:
+            return None
+        from buildgraph.cli.sharing import open_remotes  # most workspaces have none
+
+        return open_remotes(self.manifest, self.settings, self.cas, self.console.say)
 
     @cached_property
     def repositories(self) -> Repositories:

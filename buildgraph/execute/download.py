@@ -1,21 +1,17 @@
-"""Getting files over HTTP; the one door to urllib3."""
+"""Getting files over HTTP: tried again, resumed, and in the end told plainly."""
 
 from __future__ import annotations
 
 import os
 import threading
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from buildgraph import __version__
 from buildgraph.cache.files import fault
 from buildgraph.errors import Interrupted, RepositoryError
-from buildgraph.execute.access import Access, without_login
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+from buildgraph.web.access import Access, without_login
+from buildgraph.web.client import AddressError, Answer, WebError, failing, request, retry_after, status
 
 _CHUNK = 1 << 20
 _OK, _PARTIAL, _GONE = 200, 206, (404, 410)
@@ -87,10 +83,8 @@ class _Transfer:
             _wait(self.access, min(failed.pause or 0.5 * 2 ** (attempt - 1), _LONGEST))
 
     def _attempt(self, shown: str) -> _Failure | None:
-        from urllib3.exceptions import HTTPError, LocationValueError, SSLError
-
         try:
-            with _open(self.address, self.access, self.stream.tell() if self.identity else 0, self.identity) as answer:
+            with failing(), _open(self.address, self.access, self.stream.tell() if self.identity else 0, self.identity) as answer:
                 if answer.status == _OK or self._goes_on(answer):
                     self._take(answer)
                     return None
@@ -98,20 +92,18 @@ class _Transfer:
                     raise _refused(shown, answer)
                 if answer.status in {_PARTIAL, _RANGE}:
                     self.identity = ""  # so that the next attempt asks for all of it
-                return _Failure(_status(answer), _asked_for(answer))
-        except LocationValueError as error:
+                return _Failure(status(answer), retry_after(answer))
+        except AddressError as error:
             raise _senseless(shown) from error
-        except HTTPError as error:
-            causes = _causes(error)
-            # A certificate that is not trusted will not be the next time.
-            return _Failure(_reason(causes), final=any(isinstance(cause, SSLError) for cause in causes))
+        except WebError as error:
+            return _Failure(error.reason, final=error.is_final)
 
-    def _goes_on(self, answer: BaseHTTPResponse) -> bool:
+    def _goes_on(self, answer: Answer) -> bool:
         """Whether an answer has what comes after the bytes that are here."""
         start = f"bytes {self.stream.tell()}-"
         return bool(self.identity) and answer.status == _PARTIAL and answer.headers.get("Content-Range", "").startswith(start)
 
-    def _take(self, answer: BaseHTTPResponse) -> None:
+    def _take(self, answer: Answer) -> None:
         if answer.status == _OK:
             self.stream.seek(0)
             self.stream.truncate()
@@ -121,57 +113,15 @@ class _Transfer:
             _wait(self.access, 0)
 
 
-def _open(address: str, access: Access, offset: int, identity: str) -> BaseHTTPResponse:
-    from urllib3 import Retry, Timeout
-
-    headers = {"User-Agent": f"buildgraph/{__version__}"}
-    login = access.login(address)
-    if login is not None:
-        headers["Authorization"] = login.header()
-    if offset:
-        headers |= {"Range": f"bytes={offset}-", "If-Range": identity}
-    # Only redirects are followed here; at another host they lose the credentials, as is urllib3's default.
-    retries = Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
-    timeout = Timeout(connect=min(_CONNECTING, access.timeout), read=access.timeout)
-    pool, plain = _pool(access.proxy(address)), without_login(address)
-    return pool.request(
-        "GET", plain, headers=headers, retries=retries, timeout=timeout, preload_content=False, decode_content=False
-    )
+def _open(address: str, access: Access, offset: int, identity: str) -> Answer:
+    headers = {"Range": f"bytes={offset}-", "If-Range": identity} if offset else {}
+    return request("GET", address, access, headers)
 
 
-@cache
-def _pool(proxy: str) -> PoolManager:
-    """The connections that all threads share."""
-    from urllib3 import PoolManager, ProxyManager
-    from urllib3.exceptions import LocationValueError
-
-    if not proxy:
-        return PoolManager(maxsize=16)
-    try:
-        login = Access().login(proxy)
-        headers = {"Proxy-Authorization": login.header()} if login else None
-        return ProxyManager(without_login(proxy), maxsize=16, proxy_headers=headers)
-    except (LocationValueError, ValueError) as error:
-        message = "the proxy that the environment names is no address that can be used"
-        raise RepositoryError(
-            message, hint="HTTP_PROXY and HTTPS_PROXY are addresses such as http://proxy.example:3128"
-        ) from error
-
-
-def _identity(answer: BaseHTTPResponse) -> str:
+def _identity(answer: Answer) -> str:
     """What tells a server that its file is still the same; a weak tag does not say so byte by byte (RFC 9110, 13.1.5)."""
     tag = answer.headers.get("ETag", "")
     return tag if tag.startswith('"') else ""
-
-
-def _asked_for(answer: BaseHTTPResponse) -> float:
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
-
-    try:
-        return Retry().get_retry_after(answer) or 0.0
-    except InvalidHeader:
-        return 0.0
 
 
 def _wait(access: Access, seconds: float) -> None:
@@ -184,44 +134,10 @@ def _senseless(address: str) -> RepositoryError:
     return RepositoryError(f"cannot fetch {address}: this is no address that can be asked")
 
 
-def _status(answer: BaseHTTPResponse) -> str:
-    return f"the server answers {answer.status} {answer.reason or ''}".rstrip()
-
-
-def _refused(shown: str, answer: BaseHTTPResponse) -> RepositoryError:
-    message = f"cannot fetch {shown}: {_status(answer)}"
+def _refused(shown: str, answer: Answer) -> RepositoryError:
+    message = f"cannot fetch {shown}: {status(answer)}"
     if answer.status in _GONE:
         return AbsentError(message, hint=f"is the address right? {_MIRRORS}")
     if answer.status in _CREDENTIALS:
         return RepositoryError(message, hint="a user and password are taken from HTTP_AUTH=basic:HOST:USER:PASSWORD or ~/.netrc")
     return RepositoryError(message, hint=_MIRRORS)
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An error and what it comes from, the first cause last."""
-    from urllib3.exceptions import MaxRetryError
-
-    causes = [error]
-    while True:
-        last = causes[-1]
-        inner = last.args[-1] if last.args and isinstance(last.args[-1], BaseException) else None
-        cause = last.reason if isinstance(last, MaxRetryError) else last.__cause__ or inner
-        if cause is None:
-            return causes
-        causes.append(cause)
-
-
-def _reason(causes: list[BaseException]) -> str:
-    """What went wrong, in plain words where urllib3 has its objects."""
-    from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
-
-    for error in causes:
-        match error:
-            case IncompleteRead():
-                return f"the answer ended {error.expected} bytes too early"
-            case ReadTimeoutError():
-                return "the server fell silent"
-            case NameResolutionError():
-                return "its name cannot be resolved"
-    first = causes[-1]
-    return (isinstance(first, OSError) and first.strerror) or str(first) or type(first).__name__

@@ -20,9 +20,9 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
-from buildgraph.execute.access import Access
 from buildgraph.execute.download import AbsentError, download, is_remote
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
+from buildgraph.web.access import Access
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
 from buildgraph.workspace.state import stamp_to_read

@@ -37,6 +37,7 @@ class LocalRunner:
         led = self.rebuilder.deep_record(name, action)
         if led is not None:
             self.store.put_deep(deep.key, led)
+        self.store.share(record, deep.key, led)
         self._note(name, record)
 
     def reasons(self, name: str, action: Action) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class Staleness(Protocol):
     graph: Graph
     known: dict[str, Record]
 
+    def prepare(self, names: Iterable[str]) -> None:
+        """Says which nodes are about to be looked up."""
+
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to."""
 
@@ -140,8 +143,7 @@ class _Run:
     def go(self, wanted: Sequence[str]) -> Result:
         unexpected: BaseException | None = None
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="action") as workers:
-            for name in wanted:
-                self._demand(name)
+            self._demand(wanted)
             while True:
                 self._advance_unblocked()
                 self._start_ready(workers)
@@ -201,24 +203,26 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - handed over to the main thread, which raises it
             self.finished.put((name, error, "failed"))
 
-    def _demand(self, first: str) -> None:
-        pending = [first]
-        while pending:
-            name = pending.pop()
-            if name in self.states:
-                continue
-            try:
-                hit = self.staleness.deep_hit(name)
-            except BgError as error:
-                self._fail(name, error)
-                continue
-            if hit is not None:
-                self._done(name, hit, "hit")
-                continue
-            self.states[name] = State.DEMANDED
-            below = self.graph.dependencies[name]
-            self._wait_for(name, below)
-            pending += reversed([other for other in below if other not in self.states])
+    def _demand(self, names: Iterable[str]) -> None:
+        """Looks nodes up, and those below the ones that are stale, in waves: what is far away is asked for all of a wave."""
+        wave = list(dict.fromkeys(names))
+        while wave:
+            wave = [name for name in wave if name not in self.states]
+            self.staleness.prepare(wave)
+            below: dict[str, None] = {}
+            for name in wave:
+                try:
+                    hit = self.staleness.deep_hit(name)
+                except BgError as error:
+                    self._fail(name, error)
+                    continue
+                if hit is not None:
+                    self._done(name, hit, "hit")
+                    continue
+                self.states[name] = State.DEMANDED
+                self._wait_for(name, self.graph.dependencies[name])
+                below.update(dict.fromkeys(self.graph.dependencies[name]))
+            wave = list(below)
 
     def _wait_for(self, name: str, others: Iterable[str]) -> None:
         open_ones = {other for other in others if self.states.get(other) is not State.DONE}
@@ -254,8 +258,7 @@ class _Run:
         if isinstance(found, Suspended):
             self.listener(Waiting(name, "found through its dependencies: " + ", ".join(found.nodes)))
             self._wait_for(name, found.nodes)
-            for other in found.nodes:
-                self._demand(other)
+            self._demand(found.nodes)
             return
         self.actions[name] = found
         record = self.runner.lookup(found)

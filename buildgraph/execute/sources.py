@@ -24,11 +24,11 @@ from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
 from buildgraph.execute import checkouts
-from buildgraph.execute.access import Access, without_login
 from buildgraph.execute.checkouts import Checkout, checkout_from_json
 from buildgraph.execute.download import download, is_remote
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource
+from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import Manifest
 
 CACHE_DIR = "cache"  # in a box; melange shows it to the recipe's steps as this:

@@ -59,6 +59,7 @@ def make_plan(
     ``before`` are decisions that were made with the same keys and the same cache, and so hold.
     """
     planner = _Planner(rebuilder, explain, network, before or {})
+    rebuilder.prepare(name for name in wanted if name not in planner.before)
     for name in wanted:
         planner.look_at(name)
     decisions = {name: planner.decisions[name] for name in rebuilder.graph.order if name in planner.decisions}
@@ -121,7 +122,9 @@ class _Planner:
             self.decisions[name] = self._noted(name, Decision("hit", (), (), self.rebuilder.deep_key(name), hit.action))
             return ()
         self.below[name] = set(self.graph.dependencies[name])
-        return self._undecided(self.graph.dependencies[name])
+        undecided = self._undecided(self.graph.dependencies[name])
+        self.rebuilder.prepare(undecided)
+        return undecided
 
     def _noted(self, name: str, decision: Decision) -> Decision:
         """A decision with what it rests on."""

@@ -8,12 +8,14 @@ of their keys. A deep miss with an action hit is early cutoff.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pool import Pool, reach
 from buildgraph.apk.version import SCANNED, Requirement
+from buildgraph.errors import BgError
 from buildgraph.graph.model import Graph, Node
 from buildgraph.graph.resolve import Built, Locals, Metadata, Resolution, Walk, unknown
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
@@ -30,6 +32,9 @@ class Store(Protocol):
 
     def deep(self, key: Digest) -> DeepRecord | None:
         """What a deep key led to."""
+
+    def prepare(self, deep_keys: Iterable[Digest]) -> None:
+        """Says which deep keys are about to be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,14 @@ class Rebuilder:
                 )
         document = KeyDocument.of(entries)
         return DeepKey(document.key(), document, resolutions)
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Says which nodes are about to be looked up, so that caches on other machines are asked once for all of them."""
+        keys = []
+        for name in names:
+            with suppress(BgError):  # told when the node itself is looked at
+                keys.append(self.deep_key(name))
+        self.store.prepare(keys)
 
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""

@@ -14,6 +14,7 @@ from buildgraph.graph.resolve import Built
 from buildgraph.keys.digest import Digest, parse_digest
 
 FORMAT = 1
+LOCAL = "local"  # the tier of what somebody builds for himself
 MAX_OUTPUTS = 100_000
 
 
@@ -41,7 +42,8 @@ class Record:
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
     (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
-    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known.
+    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
+    ``tier`` says who is answerable for it.
     """
 
     action: Digest
@@ -58,6 +60,7 @@ class Record:
     builder: str = ""
     scratch: str = ""
     processors: int = 0
+    tier: str = LOCAL
 
     def built(self) -> Built:
         """The packages' real metadata, for resolving."""
@@ -83,6 +86,7 @@ class DeepRecord:
     document: Digest
     nodes: Mapping[str, Digest]
     found: Mapping[str, Found]
+    tier: str = LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "builder": record.builder,
         "scratch": record.scratch,
         "processors": record.processors,
+        "tier": record.tier,
     }
 
 
@@ -148,6 +153,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         builder=_text(raw.get("builder", "")),
         scratch=_text(raw.get("scratch", "")),
         processors=_natural(raw.get("processors", 0)),
+        tier=_text(raw.get("tier", LOCAL)),
     )
 
 
@@ -162,6 +168,7 @@ def deep_to_json(record: DeepRecord) -> dict[str, Any]:
             architecture: [list(found.requirements), list(found.names), found.answer]
             for architecture, found in record.found.items()
         },
+        "tier": record.tier,
     }
 
 
@@ -175,7 +182,7 @@ def deep_from_json(raw: Mapping[str, Any] | None) -> DeepRecord | None:
             for architecture, (requirements, names, answer) in raw["found"].items()
         }
         nodes = {_text(node): _digest(key) for node, key in raw["nodes"].items()}
-        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, found)
+        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, found, _text(raw.get("tier", LOCAL)))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
 from buildgraph.errors import CacheError
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.keys.document import KeyDocument
-from buildgraph.plan.record import DeepRecord, Record, deep_from_json, deep_to_json, record_from_json, record_to_json
+from buildgraph.plan.record import (
+    LOCAL,
+    DeepRecord,
+    Output,
+    Record,
+    deep_from_json,
+    deep_to_json,
+    record_from_json,
+    record_to_json,
+)
 
-ACTION, DEEP, LAST = "action", "deep", "last"
+ACTION: Final = "action"
+DEEP: Final = "deep"
+LAST: Final = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,36 +37,128 @@ class Last:
     seconds: float
 
 
+class FoundElsewhere(Protocol):
+    """What a cache elsewhere has under a key: the action's record, and under a deep key what that leads to."""
+
+    @property
+    def key(self) -> Digest:
+        """The key."""
+
+    @property
+    def record(self) -> Record:
+        """The record of the action."""
+
+    @property
+    def deep(self) -> DeepRecord | None:
+        """What the deep key leads to."""
+
+
+class Elsewhere(Protocol):
+    """Caches on other machines, which never fail: what they cannot give they do not have."""
+
+    def look_up(self, kind: Literal["deep", "action"], keys: Iterable[Digest]) -> Sequence[FoundElsewhere]:
+        """What is believed of what they have under some keys; nothing for a key that was asked for before."""
+
+    def can_bring(self, digests: Iterable[Digest]) -> bool:
+        """Whether they said that they have these blobs."""
+
+    def bring_all(self, records: Sequence[Record]) -> Sequence[bool]:
+        """Brings what the outputs of some records lack here; for each whether all of it is here then."""
+
+    def share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
+        """Gives a result to those that may be written, on the side."""
+
+
 @dataclass(slots=True)
 class RecordStore:
-    """The local cache as the rebuilder and the executor see it. ``workspace`` keeps the nodes of workspaces apart."""
+    """The cache as the rebuilder and the executor see it: this machine's, and behind it those of others.
+
+    ``workspace`` keeps the nodes of workspaces apart. ``tier`` is who is answerable for what is written here; what is read is of
+    this tier or of one in ``believed``. With ``brings`` a record counts once its outputs are here, else once they can be had.
+    """
 
     cas: Cas
     records: Records
     workspace: str
+    tier: str = LOCAL
+    believed: frozenset[str] = frozenset({"trusted"})
+    elsewhere: Elsewhere | None = None
+    brings: bool = True
+
+    def prepare(self, deep_keys: Iterable[Digest]) -> None:
+        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs."""
+        if self.elsewhere is None:
+            return
+        wanted = [key for key in dict.fromkeys(deep_keys) if not self._is_here(key)]
+        self._take(self.elsewhere.look_up(DEEP, wanted))
+        if self.brings:
+            led = (self._known_deep(key) for key in wanted)
+            records = [record for one in led if one is not None and (record := self.previous(one.action))]
+            self.elsewhere.bring_all(records)
+
+    def _is_here(self, key: Digest) -> bool:
+        led = self._known_deep(key)
+        record = self.previous(led.action) if led else None
+        return record is not None and not self._lacking(record)
+
+    def _take(self, found: Sequence[FoundElsewhere]) -> None:
+        if found:
+            self.records.put_many(ACTION, {one.record.action: record_to_json(one.record) for one in found})
+            self.records.put_many(DEEP, {one.key: deep_to_json(one.deep) for one in found if one.deep is not None})
 
     def record(self, action: Digest) -> Record | None:
-        """The record of an action, only if all of its outputs are at hand too."""
+        """The record of an action, only if all of its outputs are at hand too, or can be had."""
         record = self.previous(action)
-        if record is None or not all(self.cas.has(output.digest, size=output.size) for output in record.outputs):
+        lacking = self._lacking(record) if record else []
+        if record is not None and not lacking:
+            return record
+        if self.elsewhere is None:
             return None
-        return record
+        if record is None or not self.elsewhere.can_bring(output.digest for output in lacking):
+            self._take(self.elsewhere.look_up(ACTION, [action]))
+            record = self.previous(action)
+        if record is None:
+            return None
+        if self.brings:
+            return record if self.elsewhere.bring_all([record])[0] else None
+        return record if self.elsewhere.can_bring(output.digest for output in self._lacking(record)) else None
+
+    def _lacking(self, record: Record) -> list[Output]:
+        return [output for output in record.outputs if not self.cas.has(output.digest, size=output.size)]
 
     def previous(self, action: Digest) -> Record | None:
         """The record of an action, whether or not its outputs are still there."""
-        return record_from_json(self.records.get(ACTION, action), action)
+        record = record_from_json(self.records.get(ACTION, action), action)
+        return record if record is not None and self._believes(record.tier) else None
+
+    def _believes(self, tier: str) -> bool:
+        return tier == self.tier or tier in self.believed
 
     def put(self, record: Record) -> None:
         """Stores a record; its blobs must be there already."""
-        self.records.put(ACTION, record.action, record_to_json(record))
+        self.records.put(ACTION, record.action, record_to_json(replace(record, tier=self.tier)))
 
     def deep(self, key: Digest) -> DeepRecord | None:
         """What a deep key led to."""
-        return deep_from_json(self.records.get(DEEP, key))
+        known = self._known_deep(key)
+        if known is None and self.elsewhere is not None:
+            self._take(self.elsewhere.look_up(DEEP, [key]))
+            known = self._known_deep(key)
+        return known
+
+    def _known_deep(self, key: Digest) -> DeepRecord | None:
+        led = deep_from_json(self.records.get(DEEP, key))
+        return led if led is not None and self._believes(led.tier) else None
 
     def put_deep(self, key: Digest, deep: DeepRecord) -> None:
         """Remembers what a deep key led to."""
-        self.records.put(DEEP, key, deep_to_json(deep))
+        self.records.put(DEEP, key, deep_to_json(replace(deep, tier=self.tier)))
+
+    def share(self, record: Record, key: Digest, deep: DeepRecord | None) -> None:
+        """Gives a result to caches elsewhere. What somebody of another tier is answerable for is not passed on as one's own."""
+        stored = self.previous(record.action)
+        if self.elsewhere is not None and stored is not None and stored.tier == self.tier:
+            self.elsewhere.share(stored, key, None if deep is None else replace(deep, tier=self.tier))
 
     def last(self, node: str) -> Last | None:
         """A node's previous result."""

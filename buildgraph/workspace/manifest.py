@@ -9,13 +9,15 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import LOGIN_HINT, carries_login
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.workspace import sharing
 from buildgraph.workspace.root import Root
+from buildgraph.workspace.sharing import Remote, TrustedKey
 
 FILE_NAME = "buildgraph.yaml"
 LOCK_NAME = "buildgraph.lock"
@@ -25,11 +27,15 @@ EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (
     "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
-    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "targets",
+    "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "remotes", "trust",
+    "targets",
 )  # fmt: skip
 TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
 TOOLS = ("pinned", "path")
+
+
+_Text = TypeVar("_Text", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class Manifest:
     memory: int = 0
     signing_key: str = ""
     tools: str = "pinned"
+    remotes: tuple[Remote, ...] = ()
+    trust: dict[str, TrustedKey] = field(default_factory=dict)
     targets: dict[str, TargetSettings] = field(default_factory=dict)
 
     def without_excluded(self, paths: Iterable[str]) -> list[str]:
@@ -168,8 +176,8 @@ class _Reader:
                 return tuple(read(item, f"an entry of {key}") for item in self.items(node, key))
             case "mirrors" | "source-mirrors":
                 return self._mirrors(node) if key == "mirrors" else self._source_mirrors(node)
-            case "targets":
-                return self._targets(node)
+            case "targets" | "remotes" | "trust":
+                return self._structured(key, node)
             case "network" | "tools":
                 return self.choice(node, key, NETWORK_MODES if key == "network" else TOOLS)
             case "memory":
@@ -178,6 +186,33 @@ class _Reader:
                 return self.number(node, key)
             case _:
                 return self.text(node, key)
+
+    def _structured(self, key: str, node: Node) -> object:
+        match key:
+            case "targets":
+                return self._targets(node)
+            case "remotes":
+                return tuple(self._remote(item) for item in self.items(node, key))
+            case _:
+                return {name: self._trusted(item, name) for name, item in self.mapping(node, key).items.items()}
+
+    def _remote(self, node: Node) -> Remote:
+        given = self.mapping(node, "a remote", sharing.REMOTE_KEYS).items
+        if "url" not in given:
+            raise self.error("a remote needs a `url`", node)
+        return Remote(
+            url=self.address(given["url"], "url"),
+            mode=self.choice(given["mode"], "mode", sharing.MODES) if "mode" in given else "read",
+            name=self.text(given["name"], "name") if "name" in given else "",
+            unsigned="unsigned" in given and self.choice(given["unsigned"], "unsigned", ("true", "false")) == "true",
+        )
+
+    def _trusted(self, node: Node, name: str) -> TrustedKey:
+        given = self.mapping(node, f"the key `{name}`", sharing.TRUST_KEYS).items
+        if given.keys() != set(sharing.TRUST_KEYS):
+            raise self.error(f"the key `{name}` needs a `key` and `tiers`", node)
+        tiers = tuple(self.text(item, "a tier") for item in self.items(given["tiers"], "tiers"))
+        return TrustedKey(self.text(given["key"], "key"), tiers)
 
     def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
         pairs = self.mapping(node, "mirrors").items.items()
@@ -247,11 +282,12 @@ class _Reader:
             raise ManifestError(f"{what} with a user or password in it", where=Place(FILE_NAME, node.line), hint=LOGIN_HINT)
         return text
 
-    def choice(self, node: Node, what: str, options: tuple[str, ...]) -> str:
+    def choice(self, node: Node, what: str, options: tuple[_Text, ...]) -> _Text:
         text = self.text(node, what)
-        if text not in options:
-            raise self.error(f"{what} must be one of {', '.join(options)}", node, did_you_mean(text, options))
-        return text
+        for option in options:
+            if text == option:
+                return option
+        raise self.error(f"{what} must be one of {', '.join(options)}", node, did_you_mean(text, options))
 
     def number(self, node: Node, what: str) -> int:
         text = self.text(node, what)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from buildgraph.errors import CacheError, Interrupted, RepositoryError
-from buildgraph.execute.access import Access, Login, without_login
 from buildgraph.execute.download import AbsentError, download
+from buildgraph.web.access import Access, Login, without_login
 from tests.servers import Fault, Files, Handler, cut, drops, etag, faulty_server, nginx_server, silence, status
 
 CONTENT = bytes(range(256)) * 4096  # a mebibyte

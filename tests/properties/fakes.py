@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,9 @@ class MemoryStore:
     def record(self, action: Digest) -> Record | None:
         record = record_from_json(self.actions.get(action), action)
         return record if record and all(output.digest in self.blobs for output in record.outputs) else None
+
+    def prepare(self, deep_keys: Iterable[Digest]) -> None:
+        """Everything is at hand."""
 
     def deep(self, key: Digest) -> DeepRecord | None:
         return deep_from_json(self.deeps.get(key))

@@ -1,0 +1,90 @@
+"""The caches on other machines as one run uses them: opened from the manifest, told about at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildgraph import __version__
+from buildgraph.cache.cas import Cas
+from buildgraph.errors import UsageError
+from buildgraph.keys import ed25519
+from buildgraph.remote import connect
+from buildgraph.remote.level import summaries
+from buildgraph.remote.shared import Author, SharedCache
+from buildgraph.remote.trust import is_tier
+from buildgraph.report.console import seconds
+from buildgraph.web.access import Access
+from buildgraph.workspace.manifest import Manifest
+
+if TYPE_CHECKING:
+    from buildgraph.cli.session import Session, Settings
+
+TIMEOUT = 20.0  # seconds without a byte, after which building is likely to be faster
+# What CI says of a run, by the variables of GitHub and GitLab.
+_COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")
+_PROJECT = ("GITHUB_REPOSITORY", "CI_PROJECT_PATH")
+_RUN = ("GITHUB_RUN_ID", "CI_PIPELINE_ID")
+
+
+def tier_of(environment: Mapping[str, str]) -> str:
+    """The tier of this run, as BG_CACHE_TIER says. Raises UsageError."""
+    tier = environment.get("BG_CACHE_TIER") or "local"
+    if not is_tier(tier):
+        message = f"BG_CACHE_TIER is `{tier}`, which is no tier"
+        raise UsageError(message, hint="`trusted`, `local`, or `pr/` and the number of the pull request")
+    return tier
+
+
+def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The private keys that results are signed with, as BG_CACHE_KEY has them: keys, or files with them. Raises UsageError."""
+    found = []
+    for given in environment.get("BG_CACHE_KEY", "").split():
+        text = given
+        if not given.startswith(ed25519.PREFIX):
+            try:
+                text = Path(given).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise UsageError(f"cannot read the key in BG_CACHE_KEY: {reason}") from error
+        if not ed25519.is_key(text):
+            raise UsageError("what BG_CACHE_KEY says is no key to sign results with", hint="`bg keygen --results` makes one")
+        found.append(text)
+    return tuple(found)
+
+
+def open_remotes(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> SharedCache:
+    """The caches that the manifest names. Raises ManifestError."""
+    access = replace(Access.of(settings.environment), timeout=TIMEOUT)
+    levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
+    for level in levels:
+        if level.writes and not level.unsigned and not settings.result_keys:
+            level.writes = False
+            say(f"cache  {level.name}: nothing is sent there, since BG_CACHE_KEY has no key to sign results with")
+    author = Author(settings.result_keys, settings.tier, _builder(settings.environment))
+    return SharedCache(levels, connect.trust(manifest, settings.tier), author, cas)
+
+
+def _builder(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is said of who built something."""
+    said = {
+        name: next((value for variable in variables if (value := environment.get(variable))), "")
+        for name, variables in (("commit", _COMMIT), ("project", _PROJECT), ("run", _RUN))
+    }
+    return {"bg": __version__} | {name: value for name, value in said.items() if value}
+
+
+def finish(session: Session) -> None:
+    """Waits for uploads and says what the caches elsewhere gave and got."""
+    shared = session.__dict__.get("elsewhere")
+    if shared is None:
+        return
+    shared.finish(session.console.say, cancelled=session.cancelled.is_set)
+    for line in summaries(shared.levels):
+        session.console.say(line)
+    if shared.seconds_saved:
+        session.console.say(f"cache  {seconds(shared.seconds_saved)} of building saved")
+    for reason, count in sorted(shared.lost.items()):
+        session.console.say(f"cache  {count} not sent: {reason}")

@@ -1,0 +1,68 @@
+"""Signatures of results with ed25519 (RFC 8032), and their keys as text: ``ed25519:`` and 32 bytes in Base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+PREFIX = "ed25519:"
+_BYTES = 32
+
+
+def generate() -> str:
+    """A new private key as text: its seed."""
+    import secrets
+
+    return _to_text(secrets.token_bytes(_BYTES))
+
+
+def public(private: str) -> str:
+    """The public key of a private one, as text. Raises ValueError for what is no key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(_from_text(private)).public_key()
+    return _to_text(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+
+def sign(private: str, data: bytes) -> bytes:
+    """The signature of some bytes, always the same. Raises ValueError for what is no key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(_from_text(private)).sign(data)
+
+
+def verifies(key: str, signature: bytes, data: bytes) -> bool:
+    """Whether the owner of a public key signed these bytes. Raises ValueError for what is no key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(_from_text(key)).verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def is_key(text: str) -> bool:
+    """Whether a text has the form of a key."""
+    try:
+        _from_text(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _to_text(key: bytes) -> str:
+    return PREFIX + base64.b64encode(key).decode()
+
+
+def _from_text(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    if not text.strip().startswith(PREFIX) or len(key) != _BYTES:
+        message = f"a key is `{PREFIX}` and {_BYTES} bytes in Base64"
+        raise ValueError(message)
+    return key

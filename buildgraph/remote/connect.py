@@ -1,0 +1,86 @@
+"""From an address to a store, and from the settings to all that a run shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from buildgraph.errors import ManifestError, did_you_mean
+from buildgraph.keys import ed25519
+from buildgraph.remote.folder import FolderStore
+from buildgraph.remote.level import Level
+from buildgraph.remote.store import Store, StoreError
+from buildgraph.remote.trust import Trust, Writer
+from buildgraph.web.access import Access
+from buildgraph.workspace.manifest import FILE_NAME, Manifest
+from buildgraph.workspace.sharing import Remote
+
+Open = Callable[[str, Access], Store]
+
+
+def connect(url: str, root: Path, access: Access) -> Store:
+    """The store at an address; a folder may be relative to the workspace ``root``. Raises ManifestError for another address."""
+    scheme, colon, _ = url.partition("://")
+    if not colon:
+        return FolderStore(root / url)
+    if scheme not in _OPENERS:
+        message = f"`{url}` is no address of a cache"
+        known = ", ".join(f"{one}://" for one in _OPENERS)
+        raise ManifestError(message, hint=did_you_mean(scheme, _OPENERS) or f"a folder, or an address that begins with {known}")
+    return _OPENERS[scheme](url, access)
+
+
+def _folder(url: str, access: Access) -> Store:
+    del access
+    return FolderStore(Path("/", url.removeprefix("file://")))
+
+
+def _bazel(url: str, access: Access) -> Store:
+    from buildgraph.remote.bazel import BazelStore
+
+    return BazelStore(url, access)
+
+
+def _objects(url: str, access: Access) -> Store:
+    try:
+        from buildgraph.remote.objects import ObjectStore
+
+        return ObjectStore(url, access.timeout)
+    except ModuleNotFoundError as error:
+        raise _lacking(url, "objects") from error
+    except StoreError as error:
+        raise ManifestError(f"`{url}` cannot be used: {error}") from error
+
+
+def _lacking(url: str, extra: str) -> ManifestError:
+    return ManifestError(f"`{url}` needs a library that is not here", hint=f"pip install 'buildgraph[{extra}]'")
+
+
+_OPENERS: dict[str, Open] = {
+    "file": _folder,
+    **dict.fromkeys(("http", "https"), _bazel),
+    **dict.fromkeys(("s3", "gs", "az"), _objects),
+}
+
+
+def levels(remotes: tuple[Remote, ...], root: Path, access: Access, *, reads: bool = True) -> list[Level]:
+    """The stores of a run in the order in which they are asked; without ``reads`` results are only given to them."""
+    return [
+        Level(
+            name=remote.name or remote.url,
+            store=connect(remote.url, root, access),
+            reads=reads and remote.reads,
+            writes=remote.writes,
+            unsigned=remote.unsigned,
+        )
+        for remote in remotes
+    ]
+
+
+def trust(manifest: Manifest, tier: str) -> Trust:
+    """Who is believed. Raises ManifestError for a key that is none."""
+    for name, given in manifest.trust.items():
+        if not ed25519.is_key(given.key):
+            message = f"{FILE_NAME}: the key `{name}` of `trust:` is none"
+            raise ManifestError(message, hint="`bg keygen --results` prints the line to put there")
+    return Trust(tier, {name: Writer(given.key, given.tiers) for name, given in manifest.trust.items()})

@@ -1,0 +1,71 @@
+"""Signed bytes, as DSSE has them (https://github.com/secure-systems-lab/dsse, protocol.md and envelope.md)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from buildgraph.keys import ed25519
+
+PAYLOAD_TYPE = "application/vnd.buildgraph.result+json"
+MAX_SIGNATURES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature, and what its maker calls the key: a hint, which is not signed."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A payload with its signatures, none of which was looked at yet."""
+
+    payload: bytes
+    signatures: tuple[Signature, ...]
+
+    def is_signed_by(self, public: str) -> bool:
+        """Whether one of the signatures is that of a public key's owner."""
+        signed = _encoding(self.payload)
+        return any(ed25519.verifies(public, signature.value, signed) for signature in self.signatures)
+
+
+def seal(payload: bytes, private_keys: Iterable[str]) -> bytes:
+    """The envelope of a payload, signed with each of these keys."""
+    signed = _encoding(payload)
+    signatures = [
+        {"keyid": ed25519.public(private), "sig": base64.b64encode(ed25519.sign(private, signed)).decode()}
+        for private in private_keys
+    ]
+    content = {"payloadType": PAYLOAD_TYPE, "payload": base64.b64encode(payload).decode(), "signatures": signatures}
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def unseal(data: bytes) -> Envelope:
+    """The envelope that some bytes are. Raises ValueError."""
+    try:
+        content = json.loads(data)
+        if content["payloadType"] != PAYLOAD_TYPE or len(content["signatures"]) > MAX_SIGNATURES:
+            raise ValueError(PAYLOAD_TYPE)
+        signatures = tuple(Signature(str(one.get("keyid", "")), _decoded(one["sig"])) for one in content["signatures"])
+        return Envelope(_decoded(content["payload"]), signatures)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = "no envelope"
+        raise ValueError(message) from error
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def _encoding(payload: bytes) -> bytes:
+    """What is signed: the payload and its type, each behind its length (DSSE's PAE)."""
+    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)

@@ -1,0 +1,117 @@
+"""One store of a run, with what went right and wrong there: after a few failures in a row, or a time-out, it is left alone."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from buildgraph.remote.store import AbsentError, RefusedError, Store, StoreError
+from buildgraph.remote.trust import Refusal
+
+_Answer = TypeVar("_Answer")
+_MOST_FAILURES = 3  # in a row
+
+
+@dataclass(slots=True)
+class Level:
+    """A store and its part in this run. Threads share it.
+
+    ``reads`` and ``writes`` say what it is for; ``unsigned`` lifts the need of signatures. Counted are results that were found
+    and not found, bytes in both directions, and by reason what was not believed (``refused``) and what failed (``failed``).
+    """
+
+    name: str
+    store: Store
+    reads: bool = True
+    writes: bool = False
+    unsigned: bool = False
+    hits: int = 0
+    misses: int = 0
+    received: int = 0
+    sent: int = 0
+    results_sent: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    _in_a_row: int = 0
+    _is_dropped: bool = False
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is still asked."""
+        return not self._is_dropped
+
+    def attempt(self, action: Callable[[Store], _Answer]) -> _Answer | None:
+        """The answer of the store; None where it fails or is not asked any more."""
+        if self._is_dropped:
+            return None
+        try:
+            answer = action(self.store)
+        except StoreError as error:
+            self._note(error)
+            return None
+        with self._guard:
+            self._in_a_row = 0
+        return answer
+
+    def succeeds(self, action: Callable[[Store], object]) -> bool:
+        """Whether the store does it."""
+        return self.attempt(lambda store: (action(store),)) is not None
+
+    def _note(self, error: StoreError) -> None:
+        with self._guard:
+            self.failed[str(error)] += 1
+            if isinstance(error, AbsentError):
+                return  # the store is well, a blob was removed
+            if isinstance(error, RefusedError):
+                self.writes = False  # most often it says no to writing; a reader that is refused is dropped soon enough
+            self._in_a_row += 1
+            self._is_dropped = self._is_dropped or self._in_a_row >= _MOST_FAILURES
+
+    def count(self, *, hits: int = 0, misses: int = 0, received: int = 0, sent: int = 0, results: int = 0) -> None:
+        """Adds to what is counted."""
+        with self._guard:
+            self.hits += hits
+            self.misses += misses
+            self.received += received
+            self.sent += sent
+            self.results_sent += results
+
+    def refuse(self, reason: Refusal) -> None:
+        """Counts a result that was not believed."""
+        with self._guard:
+            self.refused[reason.value] += 1
+
+    def summary(self) -> str:
+        """One line for people; empty where nothing happened."""
+        parts: list[str] = []
+        if self.hits or self.misses:
+            parts += [f"{self.hits} hit{_s(self.hits)}, {self.misses} miss{'es' if self.misses != 1 else ''}"]
+        parts += [f"{size(self.received)} received"] if self.received else []
+        parts += [f"{self.results_sent} result{_s(self.results_sent)} and {size(self.sent)} sent"] if self.results_sent else []
+        parts += [f"{count} result{_s(count)} {reason}" for reason, count in sorted(self.refused.items())]
+        parts += [f"{count} failed: {reason}" for reason, count in sorted(self.failed.items())]
+        parts += ["not asked any more in this run"] if self._is_dropped else []
+        return f"cache  {self.name}: {'; '.join(parts)}" if parts else ""
+
+
+def summaries(levels: Sequence[Level]) -> list[str]:
+    """A line for each store that had a part in the run."""
+    return [line for level in levels if (line := level.summary())]
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:  # noqa: PLR2004 - binary units
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

@@ -1,0 +1,262 @@
+"""The caches elsewhere as one: look-ups in order of the levels, blobs brought when they are needed, uploads on the side.
+
+Whatever a store does wrong is a miss. What was found in a later level is given to the earlier ones that may be written, once
+its blobs are here. Look-ups and transfers run in threads; uploads end before ``finish`` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from buildgraph.cache.cas import Cas
+from buildgraph.errors import BgError, CacheError
+from buildgraph.keys.digest import Digest
+from buildgraph.plan.record import DeepRecord, Record
+from buildgraph.remote import envelope
+from buildgraph.remote import result as results
+from buildgraph.remote.level import Level
+from buildgraph.remote.result import Kind, Result
+from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
+from buildgraph.remote.trust import Trust
+
+_AT_ONCE = 16
+_CHUNK = 1 << 20
+_PATIENCE = 600.0  # seconds that uploads may take after the build
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes results here: private keys, the tier, and what is said of the builder."""
+
+    keys: tuple[str, ...] = ()
+    tier: str = "local"
+    builder: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    result: Result
+    sealed: bytes
+    level: int
+
+
+class SharedCache:
+    """Levels of stores, in the order in which they are asked. Threads share it."""
+
+    def __init__(self, levels: Sequence[Level], trust: Trust, author: Author, cas: Cas) -> None:
+        self.levels = tuple(levels)
+        self._trust = trust
+        self._author = author
+        self._cas = cas
+        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
+        self._uploads: list[Future[None]] = []
+        self._asked: set[tuple[Kind, Digest]] = set()
+        self._wire: dict[Digest, tuple[Blob, int]] = {}  # blobs that a store has, with the level that said so
+        self._found: dict[Digest, _Found] = {}  # by action
+        self._sums: dict[Digest, Blob] = {}
+        self._guard = threading.Lock()
+        self.seconds_saved = 0.0
+        self.lost: Counter[str] = Counter()
+
+    def look_up(self, kind: Kind, keys: Iterable[Digest]) -> list[Result]:
+        """The results under some keys that were not asked for before; all at once, each level after the other."""
+        with self._guard:
+            wanted = [key for key in dict.fromkeys(keys) if (kind, key) not in self._asked]
+            self._asked.update((kind, key) for key in wanted)
+        found: list[_Found] = []
+        for number, level in enumerate(self.levels):
+            if not wanted or not level.reads or not level.is_used:
+                continue
+            answers = self._workers.map(partial(self._ask, number, kind), wanted)
+            here = [one for one in answers if one is not None]
+            level.count(hits=len(here), misses=len(wanted) - len(here))
+            found += here
+            known = {one.result.key for one in here}
+            wanted = [key for key in wanted if key not in known]
+        with self._guard:
+            for one in found:
+                self._found.setdefault(one.result.record.action, one)
+                for digest, blob in one.result.blobs.items():
+                    self._wire.setdefault(digest, (blob, one.level))
+        return [one.result for one in found]
+
+    def _ask(self, number: int, kind: Kind, key: Digest) -> _Found | None:
+        level = self.levels[number]
+        for tier in self._trust.tiers():
+            place = results.place(kind, key, tier)
+            data = level.attempt(partial(_result, place=place))
+            if data is None:
+                continue
+            judged = self._trust.judge(data, kind, key, tier, unsigned=level.unsigned)
+            if isinstance(judged, Result):
+                return _Found(judged, data, number)
+            level.refuse(judged)
+        return None
+
+    def can_bring(self, digests: Iterable[Digest]) -> bool:
+        """Whether a store said that it has these blobs."""
+        return all(digest in self._wire for digest in digests)
+
+    def bring(self, record: Record) -> bool:
+        """Brings what a record's outputs lack here; whether all of them are here then."""
+        return self.bring_all([record])[0]
+
+    def bring_all(self, records: Sequence[Record]) -> list[bool]:
+        """The same for several records, their blobs side by side."""
+        lacking = {
+            output.digest for record in records for output in record.outputs if not self._cas.has(output.digest, size=output.size)
+        }
+        came = dict(zip(lacking, self._workers.map(self._bring, lacking), strict=True))
+        whole = [all(came.get(output.digest, True) for output in record.outputs) for record in records]
+        for record, is_here in zip(records, whole, strict=True):
+            if is_here and any(output.digest in lacking for output in record.outputs):
+                self._arrived(record)
+        return whole
+
+    def _bring(self, digest: Digest) -> bool:
+        known = self._wire.get(digest)
+        if known is None:
+            return False
+        blob, first = known
+        order = [self.levels[first], *(level for number, level in enumerate(self.levels) if number != first)]
+        for level in order:
+            if level.reads and level.succeeds(lambda store: self._fetch(store, digest, blob)):
+                level.count(received=blob.size)
+                return True
+        return False
+
+    def _fetch(self, store: Store, digest: Digest, blob: Blob) -> None:
+        with self._cas.scratch() as scratch:
+            path = scratch / "blob"
+            with path.open("xb") as stream:
+                store.read(blob, _Bounded(stream, blob.size))
+            try:
+                stored = self._cas.put_file(path, move=True)
+            except CacheError as error:
+                raise StoreError(error.what) from error
+        if stored != digest:
+            message = "a blob has other bytes than its name says"
+            raise StoreError(message)
+
+    def _arrived(self, record: Record) -> None:
+        """Counts the time that a result saved, and gives it to earlier levels."""
+        found = self._found.get(record.action)
+        with self._guard:
+            self.seconds_saved += record.seconds
+        if found is not None:
+            earlier = [level for level in self.levels[: found.level] if level.writes and level.is_used]
+            if earlier:
+                self._later(self._backfill, found, earlier)
+
+    def _backfill(self, found: _Found, levels: Sequence[Level]) -> None:
+        place = results.place(found.result.kind, found.result.key, found.result.tier)
+        for level in levels:
+            self._give(level, place, found.sealed, found.result.blobs, partly=True)
+
+    def share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
+        """Gives a result to every store that may be written, on the side: under its action, and under its deep key."""
+        if any(level.writes and level.is_used for level in self.levels):
+            self._later(self._share, record, key, deep)
+
+    def _share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
+        blobs = {digest: self._blob(digest) for digest in results.named_blobs(record, deep)}
+        author = self._author
+        made = [Result("action", record.action, author.tier, record, blobs, None, author.builder)]
+        if key is not None and deep is not None:
+            made.append(Result("deep", key, author.tier, record, blobs, deep, author.builder))
+        sealed = [(results.place(one.kind, one.key, one.tier), envelope.seal(results.to_bytes(one), author.keys)) for one in made]
+        for level in self.levels:
+            if level.writes and level.is_used:
+                for place, data in sealed:
+                    self._give(level, place, data, blobs)
+
+    def _give(self, level: Level, place: str, data: bytes, blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
+        """Gives blobs, then the result that names them. With ``partly`` blobs that are not here (a log) may be lacking."""
+        by_name = {blob: digest for digest, blob in blobs.items()}
+        lacking = level.attempt(lambda store: store.missing(by_name))
+        if lacking is None:
+            return
+        for blob in lacking:
+            path = self._cas.path(by_name[blob])
+            if partly and not path.exists() and not self._bring(by_name[blob]):
+                return
+            if not level.succeeds(partial(_write, blob=blob, path=path)):
+                return
+            level.count(sent=blob.size)
+        if level.succeeds(lambda store: store.put_result(place, data, list(by_name))):
+            level.count(results=1)
+
+    def _blob(self, digest: Digest) -> Blob:
+        """The name of a blob on the wire."""
+        known = self._sums.get(digest)
+        if known is None:
+            hasher, size = hashlib.sha256(), 0
+            with self._cas.path(digest).open("rb", buffering=0) as stream:
+                while chunk := stream.read(_CHUNK):
+                    hasher.update(chunk)
+                    size += len(chunk)
+            known = self._sums[digest] = Blob(hasher.hexdigest(), size)
+        return known
+
+    def _later(self, action: Callable[..., None], *arguments: object) -> None:
+        def guarded() -> None:
+            try:
+                action(*arguments)
+            except (OSError, BgError) as error:  # a blob that went away meanwhile, a disk that fails
+                self.lost[error.what if isinstance(error, BgError) else str(error)] += 1
+
+        with self._guard:
+            self._uploads.append(self._workers.submit(guarded))
+
+    def finish(self, say: Callable[[str], None], *, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Waits for uploads, and ends; what was not sent by then is counted as failed. Never raises."""
+        started = time.monotonic()
+        pending: set[Future[None]] = set(self._uploads)
+        told = False
+        while pending and not cancelled() and time.monotonic() - started < _PATIENCE:
+            _, pending = wait(pending, timeout=0.2)
+            if pending and not told and time.monotonic() - started > 1:
+                told = True
+                say(f"cache  sending {len(pending)} result{'s' if len(pending) != 1 else ''}")
+        for upload in self._uploads:
+            upload.cancel()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        for level in self.levels:
+            level.store.close()
+
+
+class _Bounded:
+    """A stream that takes no more than a blob has."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def write(self, data: bytes) -> int:
+        """Writes, or raises StoreError where there is too much."""
+        self._left -= len(data)
+        if self._left < 0:
+            message = "a blob is longer than it should be"
+            raise StoreError(message)
+        return self._stream.write(data)
+
+
+def _result(store: Store, place: str) -> bytes | None:
+    data = store.result(place)
+    if data is not None and len(data) > MAX_RESULT_BYTES:
+        message = "a result is too large"
+        raise StoreError(message)
+    return data
+
+
+def _write(store: Store, blob: Blob, path: Path) -> None:
+    store.write(blob, path)

@@ -1,0 +1,62 @@
+"""What every store on another machine can do, and how it may fail.
+
+A store keeps *results*, small values under a key that somebody else chose, and *blobs*, named by their SHA-256, which is what
+others' caches know (BLAKE3 is for this machine). Nothing that a store gives is believed: results carry signatures, and whoever
+asks for a blob checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+MAX_RESULT_BYTES = 16 << 20
+
+
+class Blob(NamedTuple):
+    """The name of a blob on the wire: its SHA-256 as 64 lower-case hex digits, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Sink(Protocol):
+    """What takes the bytes of a blob."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes the next bytes. Raises StoreError where there are more than there should be."""
+
+
+class StoreError(Exception):
+    """A store did not do what it was asked; never an error of the build. The message is for the summary of a run."""
+
+
+class AbsentError(StoreError):
+    """The store does not have this blob."""
+
+
+class RefusedError(StoreError):
+    """The store does not let us: credentials are missing, have ended, or do not allow writing."""
+
+
+class Store(Protocol):
+    """A cache on another machine. Threads share it. Every method raises StoreError, and nothing else, where it fails."""
+
+    def result(self, key: str) -> bytes | None:
+        """The result under a key (64 hex digits), of at most MAX_RESULT_BYTES; None where there is none."""
+
+    def put_result(self, key: str, value: bytes, blobs: Sequence[Blob]) -> None:
+        """Keeps a result in place of the one that was there. ``blobs`` are those that it names; they are there already."""
+
+    def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
+        """Those of some blobs that the store does not have."""
+
+    def read(self, blob: Blob, sink: Sink) -> None:
+        """Gives a blob's bytes, which may be others: the caller checks. Raises AbsentError."""
+
+    def write(self, blob: Blob, source: Path) -> None:
+        """Keeps the content of a file, which is that of the blob."""
+
+    def close(self) -> None:
+        """Ends connections."""

@@ -1,0 +1,1 @@
+"""Talking to servers over HTTP: as whom, through what, and how it failed."""

@@ -1,0 +1,39 @@
+"""What the manifest says of caches on other machines: where they are, what they are for, and whose results are believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["read", "write", "read-write"]
+MODES: tuple[Mode, ...] = ("read", "write", "read-write")
+REMOTE_KEYS = ("url", "mode", "name", "unsigned")
+TRUST_KEYS = ("key", "tiers")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A cache elsewhere: an address, or a folder. ``unsigned``: whatever it has is believed."""
+
+    url: str
+    mode: Mode = "read"
+    name: str = ""
+    unsigned: bool = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether results are taken from it."""
+        return self.mode != "write"
+
+    @property
+    def writes(self) -> bool:
+        """Whether results are given to it."""
+        return self.mode != "read"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key, and patterns of the tiers that its owner may write."""
+
+    key: str
+    tiers: tuple[str, ...]

@@ -1,0 +1,73 @@
+"""Caches of several kinds on this machine, each the real program."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import answers, free_port
+from tests.waiting import wait_for
+
+BAZEL_REMOTE = "github.com/buchgr/bazel-remote/v2"
+PINS = Path(__file__).with_name("bazel-remote")  # its version, and the checksums of all that it is made of
+
+
+@dataclass(frozen=True)
+class BazelRemote:
+    """A bazel-remote: its addresses and its folder."""
+
+    http: str
+    grpc: str
+    folder: Path
+
+
+def find_bazel_remote(store: Path) -> Path:
+    """bazel-remote, built once per user from its sources, as Go's module proxy has them. Skips the test where that cannot be."""
+    program = store / "bin/bazel-remote"
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / ".bazel-remote.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it too
+        if not program.is_file():
+            go = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin")
+            if go is None:
+                pytest.skip("bazel-remote has to be built, and there is no Go")
+            with tempfile.TemporaryDirectory() as folder:
+                shutil.copytree(PINS, folder, dirs_exist_ok=True)
+                built = subprocess.run(
+                    [go, "build", "-mod=mod", "-modcacherw", "-o", program, BAZEL_REMOTE],
+                    cwd=folder,
+                    env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            if built.returncode:
+                pytest.skip(f"bazel-remote cannot be built: {built.stderr.strip().splitlines()[-1]}")
+    return program
+
+
+@contextmanager
+def bazel_remote(program: Path, folder: Path, *options: str) -> Iterator[BazelRemote]:
+    """A running bazel-remote with an empty folder."""
+    http, grpc = free_port(), free_port()
+    command: list[str | Path] = [program, "--dir", folder / "data", "--max_size", "5", "--enable_ac_key_instance_mangling"]
+    command += ["--http_address", f"127.0.0.1:{http}", "--grpc_address", f"127.0.0.1:{grpc}", *options]
+    log = (folder / "log").open("w")
+    with log:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: (answers(http) and answers(grpc)) or server.poll() is not None)
+        assert server.poll() is None, (folder / "log").read_text()
+        yield BazelRemote(f"http://127.0.0.1:{http}", f"grpc://127.0.0.1:{grpc}", folder / "data")
+    finally:
+        server.terminate()
+        server.wait()
