@@ -65,7 +65,7 @@ def _of(
 
 
 def _dotnet(*, depends: str, only: str, provides: str = "") -> Recipe:
-    """A part of the .NET SDK that npm's registry carries (3.1, the newest there): what is under ``package/`` in its tarball.
+    """A part of the .NET SDK that npm's registry carries: what is under ``package/`` in its tarball.
 
     Without F#, Windows' SDK, test hosts, the references of .NET Standard, and translations: a third of it.
     """
