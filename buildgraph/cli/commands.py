@@ -188,8 +188,14 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, RESULTS_NAME, new_key, new_results_key
 
+    if options.results:
+        path = Path(options.path).absolute() if options.path else Path(user_config(environment), RESULTS_NAME)
+        public, told = new_results_key(path, environment)
+        show([f"private key {path}", "for `trust:` in the manifests of those who believe it:", f"  {public}"])
+        show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
+        return 0
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"
