@@ -338,6 +338,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="an image")
     parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
     parser.add_argument("--entrypoint", default="", metavar="PATH", help="run this instead of the image's entrypoint")
+    parser.add_argument("--arch", default="", metavar="ARCH", help="run the image of another architecture than this machine's")
     _building(parser)
 
 
