@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo dotnet test check bench seed lock clean
+.PHONY: help demo dotnet sharing test check bench seed lock clean
 SHELL := /bin/sh
 
 # Two workers: the tests that build packages keep two processors busy. A file's tests share what they have built.
@@ -16,6 +16,9 @@ dotnet: ## build examples/dotnet, an ASP.NET service, and ask it (the first time
 	@echo '== seed'; "$$(scripts/environment dev)/bin/python" -m tools.seed --set dotnet --link examples/dotnet/seed
 	@echo '== bg build'; ./bg -C examples/dotnet build //images:till
 	@echo '== bg run'; "$$(scripts/environment dev)/bin/python" -I scripts/ask.py examples/dotnet //images:till / '/v1/change?due=7.35&given=20'
+
+sharing: seed ## two CI machines and a pull request on one shared cache: who gets what, and who cannot write
+	@echo '== sharing'; "$$(scripts/environment dev)/bin/python" -m scripts.sharing
 
 test: ## everything from nothing: environment, tools, seed, checks, tests (PYTEST_ARGS='-k cache')
 	@echo '== environment'; scripts/environment dev

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from buildgraph.keys import ed25519
 from tests.e2e import tiny
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import ROOT, Workspace
 
 pytestmark = pytest.mark.e2e
 
@@ -213,3 +215,14 @@ def test_keys_for_results(empty: Workspace, store: Path) -> None:
     empty.build("//:one")
     assert another(empty, "second").build("//:one").ran == set()
     assert empty.bg("keygen", "--results").code == 12  # never over one that is there
+
+
+def test_two_machines_and_a_pull_request(seed: Path) -> None:
+    """The script that the manual names plays what it says, on a real bazel-remote."""
+    assert seed.is_dir()
+    played = subprocess.run(
+        [sys.executable, "-m", "scripts.sharing"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert played.stdout.count("ok   ") == 4
+    assert "401 Unauthorized" in played.stdout
