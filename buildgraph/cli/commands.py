@@ -118,8 +118,9 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    # What caches elsewhere lack today they may have tomorrow, which no stat tells.
-    if session.elsewhere is None or all(decision.kind == "hit" for decision in found.decisions.values()):
+    # What caches elsewhere have or lack today they may lack or have tomorrow, which no stat tells.
+    here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
+    if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0

@@ -74,13 +74,17 @@ def test_the_second_machine_runs_nothing(first: Workspace) -> None:
     assert packages <= blobs(second)
 
 
-def test_a_plan_asks_without_bringing_anything(first: Workspace) -> None:
+def test_a_plan_asks_without_bringing_anything(first: Workspace, store: Path) -> None:
     """What can be had is not to be built; a machine that was offline then learns of it the next time."""
     second = another(first, "second")
     assert "6 to build" in second.bg("plan").out
     first.build("//...")
     assert "0 to build, 6 cached" in second.bg("plan").out
     assert blobs(second) == set()
+    # And forgets it if they are lost meanwhile.
+    moved = store.rename(store.with_name("elsewhere"))
+    assert "6 to build" in second.bg("plan").out
+    moved.rename(store)
     assert second.build("//...").ran == set()
 
 
