@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from buildgraph.remote import actionresult
-from buildgraph.remote.http import Asker, Body, asking, copy, expect_success, is_there
+from buildgraph.remote.http import Body, asking, copy, expect_success, is_there, missing_of
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Sink, StoreError
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer
@@ -25,7 +25,6 @@ class BazelStore:
     def __init__(self, address: str, access: Access) -> None:
         self._address = address.rstrip("/")
         self._access = access
-        self._asker = Asker()
 
     def result(self, key: str) -> bytes | None:
         """As Store."""
@@ -45,7 +44,7 @@ class BazelStore:
 
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
         """As Store."""
-        return self._asker.missing(blobs, self._has)
+        return missing_of(blobs, self._has)
 
     def _has(self, blob: Blob) -> bool:
         with self._asking("HEAD", f"cas/{blob.sha256}") as answer:
@@ -67,7 +66,6 @@ class BazelStore:
 
     def close(self) -> None:
         """As Store. Connections are shared with others."""
-        self._asker.close()
 
     def _asking(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, *, body: Body | None = None

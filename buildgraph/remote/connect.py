@@ -11,7 +11,7 @@ from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.store import Store, StoreError
 from buildgraph.remote.trust import Trust, Writer
-from buildgraph.web.access import Access
+from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import FILE_NAME, Manifest
 from buildgraph.workspace.sharing import Remote
 
@@ -52,6 +52,15 @@ def _objects(url: str, access: Access) -> Store:
         raise ManifestError(f"`{url}` cannot be used: {error}") from error
 
 
+def _registry(url: str, access: Access) -> Store:
+    from buildgraph.remote.oci import RegistryStore
+
+    try:
+        return RegistryStore(url, access)
+    except StoreError as error:
+        raise ManifestError(f"`{without_login(url)}` cannot be used: {error}") from error
+
+
 def _lacking(url: str, extra: str) -> ManifestError:
     return ManifestError(f"`{url}` needs a library that is not here", hint=f"pip install 'buildgraph[{extra}]'")
 
@@ -60,6 +69,7 @@ _OPENERS: dict[str, Open] = {
     "file": _folder,
     **dict.fromkeys(("http", "https"), _bazel),
     **dict.fromkeys(("s3", "gs", "az"), _objects),
+    **dict.fromkeys(("oci", "oci+http"), _registry),
 }
 
 

@@ -16,7 +16,7 @@ Body = bytes | BinaryIO
 UNAUTHORIZED = 401
 _ABSENT, _REFUSED = (404, 410), (UNAUTHORIZED, 403, 405)
 _CHUNK = 1 << 20
-_AT_ONCE = 8  # questions of one thread
+_AT_ONCE = 8  # questions to a server
 
 
 @contextmanager
@@ -58,19 +58,10 @@ def copy(answer: Answer, sink: Sink) -> None:
         sink.write(chunk)
 
 
-class Asker:
-    """Threads that ask a server several things at once, for protocols that have no question about many blobs."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="asker")
-
-    def missing(self, blobs: Iterable[Blob], has: Callable[[Blob], bool]) -> list[Blob]:
-        """Those of some blobs that the server has not. Raises what ``has`` raises."""
-        asked = list(blobs)
-        if len(asked) == 1:
-            return [blob for blob in asked if not has(blob)]
-        return [blob for blob, is_here in zip(asked, self._threads.map(has, asked), strict=True) if not is_here]
-
-    def close(self) -> None:
-        """Ends the threads, without waiting for answers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+def missing_of(blobs: Iterable[Blob], has: Callable[[Blob], bool]) -> list[Blob]:
+    """Those of some blobs that ``has`` denies, several asked at once: for protocols without a question about many blobs."""
+    asked = list(blobs)
+    if not asked:
+        return []
+    with ThreadPoolExecutor(min(_AT_ONCE, len(asked)), thread_name_prefix="asking") as threads:
+        return [blob for blob, is_here in zip(asked, threads.map(has, asked), strict=True) if not is_here]

@@ -71,3 +71,27 @@ def bazel_remote(program: Path, folder: Path, *options: str) -> Iterator[BazelRe
     finally:
         server.terminate()
         server.wait()
+
+
+@contextmanager
+def docker_registry(program: Path, folder: Path, auth: str = "") -> Iterator[str]:
+    """The host and port of a running registry of the distribution project; ``auth`` is a section of its settings, in YAML."""
+    port = free_port()
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yml").write_text(f"""
+version: 0.1
+log: {{accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+{auth}
+""")
+    command: list[str | Path] = [program, "serve", folder / "config.yml"]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: answers(port) or server.poll() is not None)
+        assert server.poll() is None, (folder / "log").read_text()
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
