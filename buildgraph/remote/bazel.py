@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildgraph.remote import actionresult
 from buildgraph.remote.http import Body, asking, copy, expect_success, is_there, missing_of
-from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Sink, StoreError
+from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer
 
@@ -33,9 +33,10 @@ class BazelStore:
                 return None
             data = answer.read(MAX_RESULT_BYTES + _SLACK)
         try:
-            return actionresult.unwrap(data)
+            found = actionresult.unwrap(data)
         except ValueError as error:
             raise StoreError(str(error)) from error
+        return read_result(self, found) if isinstance(found, Blob) else found
 
     def put_result(self, key: str, value: bytes, blobs: Sequence[Blob]) -> None:
         """As Store."""

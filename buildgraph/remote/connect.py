@@ -52,6 +52,14 @@ def _objects(url: str, access: Access) -> Store:
         raise ManifestError(f"`{url}` cannot be used: {error}") from error
 
 
+def _remote_execution(url: str, access: Access) -> Store:
+    try:
+        from buildgraph.remote.reapi import RemoteExecutionStore
+    except ModuleNotFoundError as error:
+        raise _lacking(without_login(url), "reapi") from error
+    return RemoteExecutionStore(url, access)
+
+
 def _registry(url: str, access: Access) -> Store:
     from buildgraph.remote.oci import RegistryStore
 
@@ -70,6 +78,7 @@ _OPENERS: dict[str, Open] = {
     **dict.fromkeys(("http", "https"), _bazel),
     **dict.fromkeys(("s3", "gs", "az"), _objects),
     **dict.fromkeys(("oci", "oci+http"), _registry),
+    **dict.fromkeys(("grpc", "grpcs"), _remote_execution),
 }
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 from buildgraph.remote.http import UNAUTHORIZED, Body, asking, copy, expect_success, is_there, missing_of
 from buildgraph.remote.ociauth import Credentials
-from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Sink, StoreError
+from buildgraph.remote.store import Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer
 
@@ -63,11 +63,7 @@ class RegistryStore:
                 return None
             data = answer.read(_MAX_MANIFEST + 1)
         blob, inline = _config(data)
-        if inline is not None:
-            return inline
-        stream = _Limited()
-        self.read(blob, stream)
-        return stream.getvalue()
+        return inline if inline is not None else read_result(self, blob)
 
     def put_result(self, key: str, value: bytes, blobs: Sequence[Blob]) -> None:
         """As Store."""
@@ -146,16 +142,6 @@ class RegistryStore:
             self._credentials.renew(challenge, sent, writes=writes)
             if body is not None and not isinstance(body, bytes):
                 body.seek(0)
-
-
-class _Limited(io.BytesIO):
-    """Takes no more than a result may have."""
-
-    def write(self, data: Any, /) -> int:
-        if self.tell() + len(data) > MAX_RESULT_BYTES:
-            message = "a result is too large"
-            raise StoreError(message)
-        return super().write(data)
 
 
 def _descriptor(media_type: str, blob: Blob) -> dict[str, Any]:
