@@ -20,6 +20,7 @@ from buildgraph.remote.store import AbsentError, RefusedError, StoreError
 from buildgraph.web.access import Access, without_login
 
 _MAX_MESSAGE = 20 << 20  # bytes that are taken in one
+_MAX_WORDS = 200
 _PORTS = {"grpc": 80, "grpcs": 443}
 _SLOWEST = 16 << 20  # bytes that a stream must get done in the time that a silent server has
 
@@ -97,8 +98,8 @@ def failure(code: int, reason: str) -> StoreError:
     """The error that a status is, by the number that https://grpc.io/docs/guides/status-codes/ has for it."""
     known = {code.value[0]: kind for code, kind in _KINDS.items()}
     names = {status.value[0]: status.name for status in grpc.StatusCode}
-    words = f"the server answers {names.get(code, code)} {reason.partition(chr(10))[0][:200]}"
-    return known.get(code, StoreError)(words.rstrip())
+    words = f"the server answers {names.get(code, code)} {reason.partition(chr(10))[0]}"
+    return known.get(code, StoreError)(words.rstrip()[:_MAX_WORDS])
 
 
 _KINDS: dict[grpc.StatusCode, type[StoreError]] = {
@@ -113,6 +114,10 @@ def _failure(error: grpc.RpcError) -> StoreError:
     call = cast("grpc.Call", error)  # as grpc's documentation says of what calls raise
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return StoreError("the server fell silent")
+    if call.code() is grpc.StatusCode.UNAVAILABLE:
+        # What came last says more than that all addresses failed.
+        said = (call.details() or "").rpartition("last error: ")[2].partition("\n")[0]
+        return StoreError(f"the server cannot be reached: {said}"[:_MAX_WORDS])
     return failure(call.code().value[0], call.details() or "")
 
 
