@@ -190,15 +190,26 @@ def _unpack(package: str, store: Path) -> None:
 
 @contextmanager
 def nginx_server(
-    nginx: Path, folder: Path, scratch: Path, login: tuple[str, str] | None = None, *, dav: bool = False
+    nginx: Path,
+    folder: Path,
+    scratch: Path,
+    login: tuple[str, str] | None = None,
+    *,
+    dav: bool = False,
+    reads_are_open: bool = False,
 ) -> Iterator[str]:
-    """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address."""
+    """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address.
+
+    With ``reads_are_open`` only who writes needs these.
+    """
     port = free_port()
     protected = ""
     if login:
         user, password = login
         (scratch / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
         protected = f'auth_basic "packages"; auth_basic_user_file {scratch}/users;'
+    if reads_are_open:
+        protected = f"location / {{ limit_except GET {{ {protected} }} }}"
     writable = "dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if dav else ""
     (scratch / "nginx.conf").write_text(f"""
         daemon off; master_process off; pid {scratch}/pid; error_log {scratch}/error.log;

@@ -68,9 +68,13 @@ def docker_config(folder: Path, host: str, login: str = f"{USER}:{PASSWORD}") ->
 class TestRegistry(StoreContract):
     """A registry that is open to everybody keeps the contract."""
 
+    title = "OCI: docker-registry"
+
 
 class TestClosedRegistry(StoreContract):
     """So does one that asks for a user and password."""
+
+    title = "OCI: with a password"
 
     @pytest.fixture
     def store(self, closed_registry: str, repository: str, tmp_path: Path) -> RegistryStore:
@@ -80,6 +84,8 @@ class TestClosedRegistry(StoreContract):
 
 class TestTokenRegistry(StoreContract):
     """So does one that asks for tokens, which are asked for once for reading and once for writing."""
+
+    title = "OCI: with tokens"
 
     @pytest.fixture
     def store(self, token_registry: tuple[Tokens, str], repository: str, tmp_path: Path) -> RegistryStore:

