@@ -18,6 +18,7 @@ import grpc
 from buildgraph.errors import BgError
 from buildgraph.remote.store import AbsentError, RefusedError, StoreError
 from buildgraph.web.access import Access, without_login
+from buildgraph.web.client import interrupt_too
 
 _MAX_MESSAGE = 20 << 20  # bytes that are taken in one
 _MAX_WORDS = 200
@@ -36,7 +37,9 @@ class Channel:
         self._address = address
         self._access = access
         self._opened: grpc.Channel | None = None
+        self._is_ended = False
         self._guard = threading.Lock()
+        interrupt_too(self)
 
     def ask(self, method: str, request: bytes) -> bytes:
         """The answer to one message. Raises StoreError."""
@@ -63,8 +66,16 @@ class Channel:
         if opened is not None:
             opened.close()
 
+    def interrupt(self) -> None:
+        """Ends calls that are under way, and has those to come fail. To be called by a signal's handler."""
+        self._is_ended = True
+        threading.Thread(target=self.close, daemon=True).start()  # the thread that was interrupted may have the lock
+
     def _channel(self) -> grpc.Channel:
         with self._guard:
+            if self._is_ended:
+                message = "interrupted"
+                raise StoreError(message)
             if self._opened is None:
                 parts = urlsplit(without_login(self._address))
                 target = parts.netloc if parts.port else f"{parts.netloc}:{_PORTS[parts.scheme]}"

@@ -6,8 +6,10 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,8 +19,10 @@ from buildgraph.remote.reapi import RemoteExecutionStore, _parsed, _Server
 from buildgraph.remote.store import AbsentError, Blob, RefusedError, Store, StoreError
 from buildgraph.web.access import Access
 from tests.remote.contract import KEYS, StoreContract
+from tests.remote.faults import relay, silent
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
 from tests.remote.servers import BazelRemote, bazel_remote, casd
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +147,25 @@ def test_a_server_that_takes_no_results(server: BazelRemote, tmp_path: Path) -> 
     with pytest.raises(RefusedError, match="takes no results"):
         store.write(blob_of(b""), tmp_path / "none")
     assert store.result(KEYS[7]) is None
+
+
+def test_who_stops_bg_need_not_wait_for_a_silent_server(server: BazelRemote) -> None:
+    """Calls that are under way end, and there are no others."""
+    with relay(urlsplit(server.grpc).port or 0, silent) as port:
+        store = RemoteExecutionStore(f"grpc://127.0.0.1:{port}", Access(timeout=600))
+        failed: list[str] = []
+
+        def ask() -> None:
+            with pytest.raises(StoreError) as error:
+                store.missing([blob_of(b"anything")])
+            failed.append(str(error.value))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_for(lambda: store._channel._opened is not None)
+        store._channel.interrupt()
+        asking.join(60)
+        assert len(failed) == 1
+        assert failed[0] != "the server fell silent"
+        with pytest.raises(StoreError, match="interrupted"):
+            store.result(KEYS[0])
