@@ -165,21 +165,20 @@ def as_before(stamps: Mapping[str, Mapping[str, list[int]]]) -> bool:
 
 
 def _as_before(folder: str, names: Mapping[str, list[int]]) -> bool:
-    if len(names) <= _FEW:
-        return all(stamp(os.path.join(folder, name)) == known for name, known in names.items())
-    seen = 0
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                known = names.get(entry.name)
-                if known is not None:
-                    now = entry.stat()
-                    if [now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns] != known:
-                        return False
-                    seen += 1
+        # From there, since resolving the path of a folder for each of thousands of outputs takes longer than they do.
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return not any(names.values())
-    return seen == sum(bool(known) for known in names.values())
+    try:
+        return all(_is_as_before(name, known, descriptor) for name, known in names.items())
+    finally:
+        os.close(descriptor)
 
 
-_FEW = 8  # of more files in a folder than these, the folder is read as a whole
+def _is_as_before(name: str, known: list[int], folder: int) -> bool:
+    try:
+        now = os.stat(name, dir_fd=folder)
+    except OSError:
+        return not known
+    return [now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns] == known

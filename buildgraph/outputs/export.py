@@ -194,7 +194,10 @@ class _Exporting:
         self.after: dict[str, list[Any]] = {}
 
     def node(self, record: Record, repository: str) -> list[Path]:
-        """Makes the files what the record says; those that are now there."""
+        """Makes the files what the record says; the packages that are now there, and the folder, which shows what comes or goes.
+
+        SBOMs and provenance are two thirds of all files: who edits one gets it back at the next build that does something.
+        """
         basis = digest_text(json.dumps(record_to_json(record), sort_keys=True))
         for output in record.outputs:
             path = posixpath.join(repository, output.path)
@@ -206,7 +209,8 @@ class _Exporting:
             self.file(f"{stem}.provenance.json", basis, partial(self.provenance, record, package))
         for path in set(self.before) - set(self.after):
             (self.folder / path).unlink(missing_ok=True)
-        return [self.folder / path for path in self.after]
+        packages = [self.folder / path for path in self.after if path.endswith(".apk")]
+        return [*packages, *{package.parent for package in packages}]
 
     def provenance(self, record: Record, package: Path, new: Path) -> None:
         _write(new, self.attest(record, [file_subject(package)]))
