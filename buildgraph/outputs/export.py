@@ -106,7 +106,8 @@ def _mirror(files: Mapping[str, Output], target: Path, cas: Cas) -> list[Path]:
             cas.link(files[path].digest, destination)
     keep = set(present)
     own = {path.partition("/")[0] for path in files}
-    for found in [path for top in target.iterdir() for path in (top.rglob("*") if top.name in own else [top])]:
+    tops = list(target.iterdir()) if target.is_dir() else []
+    for found in [path for top in tops for path in (top.rglob("*") if top.name in own else [top])]:
         if found not in keep and not found.is_dir():
             found.unlink()
     return present
