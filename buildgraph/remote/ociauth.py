@@ -60,7 +60,7 @@ class Credentials:
         try:
             host = urlsplit(self._registry)
             if host.username is None and self._access.docker is not None:
-                found = registry_login(self._access.docker, host.netloc)
+                found = registry_login(self._access.docker, host.netloc, self._access.helper)
                 if found is not None:
                     return found
             return self._access.login(self._registry)

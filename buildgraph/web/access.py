@@ -31,19 +31,25 @@ class Login:
         return "Basic " + b64encode(f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")).decode()
 
 
+Helper = Callable[[str, str], Login | None]
+"""Asks a program that keeps passwords, by docker's name for it, who to be at a registry. Raises BgError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How to ask.
 
     ``proxies`` by scheme, with ``no`` for hosts that are asked directly, as urllib has them. ``http_auth`` and ``netrc`` are
-    where passwords are, and ``docker`` is where those for registries are: docker's ``config.json``. ``timeout`` in seconds
-    without a byte. ``wait`` sleeps for a number of seconds, and says whether the user has given up meanwhile.
+    where passwords are, and ``docker`` is where those for registries are: docker's ``config.json``, which may name programs that
+    ``helper`` asks. ``timeout`` in seconds without a byte. ``wait`` sleeps for a number of seconds, and says whether the user
+    has given up meanwhile.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     http_auth: str = field(default="", repr=False)
     netrc: Path | None = None
     docker: Path | None = None
+    helper: Helper | None = None
     attempts: int = 5
     timeout: float = 60
     wait: Callable[[float], object] = time.sleep
