@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import UsageError
+from buildgraph.execute.credentials import docker_helper
 from buildgraph.keys import ed25519
 from buildgraph.remote import connect
 from buildgraph.remote.level import summaries
@@ -57,7 +58,7 @@ def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def open_remotes(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> SharedCache:
     """The caches that the manifest names. Raises ManifestError."""
-    access = replace(Access.of(settings.environment), timeout=TIMEOUT)
+    access = replace(Access.of(settings.environment), timeout=TIMEOUT, helper=docker_helper(settings.environment))
     levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
     for level in levels:
         if level.writes and not level.unsigned and not settings.result_keys:
