@@ -82,10 +82,6 @@ def execute(
             expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
             cancelled=session.cancelled,
         )
-    if session.elsewhere is not None:
-        from buildgraph.cli import sharing
-
-        sharing.finish(session)
     if session.cancelled.is_set():
         message = "interrupted"
         raise Interrupted(message)
@@ -268,6 +264,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
     _, result = execute([session.graph.nodes[images[0]].label], options, session, local_runner)
     if result.failures:
         raise _failure(result)
+    session.finish_sharing()  # the image may run for long
     with session.cas.scratch() as scratch:
         layout = scratch / "layout"
         for output in result.records[images[0]].outputs:

@@ -47,6 +47,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
         try:
             return _command(options.command)(options, session)
         finally:
+            session.finish_sharing()
             session.save_state()  # what was learnt holds after an error too
 
 
@@ -194,7 +195,8 @@ def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if options.results:
         path = Path(options.path).absolute() if options.path else Path(user_config(environment), RESULTS_NAME)
         public, told = new_results_key(path, environment)
-        show([f"private key {path}", "for `trust:` in the manifests of those who believe it:", f"  {public}"])
+        show([f"private key {path}", "for the manifests of those who believe it, under `trust:`, with a name of yours:"])
+        show([f'  NAME: {{key: "{public}", tiers: [local]}}'])
         show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
         return 0
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")

@@ -63,6 +63,9 @@ def _packages(names: Iterable[str], session: Session) -> list[Locked]:
     What a scan finds in a package that is yet to be built is not known. But the lock has nothing that nobody asked for: what no
     declared world reaches was found by a scan once, and is taken along.
     """
+    names = list(names)
+    session.store.brings = False
+    session.rebuilder.prepare(names)
     chosen: dict[str, Locked] = {}
     everything = list(session.graph.nodes)
     for architecture, pool in session.locker.pools().items():

@@ -182,11 +182,17 @@ def keep_planned(session: Session, plan: Plan) -> None:
         }
     content = {
         "stamps": session.cache_seen,
+        "asked": _asked(session),
         "of": {
             name: [d.deep_key, d.kind, d.reasons, d.network, d.action_key, d.found, d.beyond] for name, d in decisions.items()
         },
     }
     session.state.parts[PLANNED] = json.dumps(content, separators=(",", ":")).encode()
+
+
+def _asked(session: Session) -> list[object]:
+    """Whose results count for this run besides those in the cache that ``stamps`` show."""
+    return [session.settings.tier, session.elsewhere is not None]
 
 
 def planned(session: Session) -> dict[str, Decision]:
@@ -200,7 +206,7 @@ def planned(session: Session) -> dict[str, Decision]:
         return {}
     try:
         content = json.loads(session.state.parts[PLANNED])
-        if content["stamps"] != seen:
+        if content["stamps"] != seen or content["asked"] != _asked(session):
             return {}
         return {
             name: Decision(kind, tuple(reasons), tuple(network), key, action, tuple(found), tuple(beyond))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Nearly all that bg makes lives until it ends, without circles: looking for garbage would take a fifth of its time. A build that
 # lasts still has its circles collected.
 COLLECT_AFTER = 1_000_000
+INTERRUPTED = 130
 
 
 def entry() -> None:
@@ -26,6 +27,10 @@ def entry() -> None:
     except BrokenPipeError:
         # The reader has gone; what Python would flush at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code == INTERRUPTED:
+        # Threads may wait for servers that say nothing, and Python would wait for them.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -38,7 +43,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             sys.stdout.write(look.answer)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 - the last resort: all that is not the user's to mend

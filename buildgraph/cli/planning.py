@@ -18,6 +18,4 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     before = kept.planned(session)
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
-    if session.elsewhere is not None:
-        session.elsewhere.finish(session.console.say)
     return found

@@ -275,7 +275,15 @@ class Session:
             return None
         from buildgraph.cli.sharing import open_remotes  # most workspaces have none
 
-        return open_remotes(self.manifest, self.settings, self.cas, self.console.say)
+        return open_remotes(self.manifest, self.settings, self.cas, self.console.say, self.cancelled.is_set)
+
+    def finish_sharing(self) -> None:
+        """Waits until the caches on other machines have what they are to get, and says what they gave and got; once."""
+        shared = self.__dict__.get("elsewhere")
+        if shared is not None and not shared.is_finished:
+            from buildgraph.cli.sharing import finish
+
+            finish(shared, self.console.say)
 
     @cached_property
     def repositories(self) -> Repositories:

@@ -15,13 +15,13 @@ from buildgraph.keys import ed25519
 from buildgraph.remote import connect
 from buildgraph.remote.level import summaries
 from buildgraph.remote.shared import Author, SharedCache
-from buildgraph.remote.trust import is_tier
+from buildgraph.remote.trust import Trust, is_tier
 from buildgraph.report.console import seconds
 from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
-    from buildgraph.cli.session import Session, Settings
+    from buildgraph.cli.session import Settings
 
 TIMEOUT = 20.0  # seconds without a byte, after which building is likely to be faster
 # What CI says of a run, by the variables of GitHub and GitLab.
@@ -56,16 +56,32 @@ def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def open_remotes(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> SharedCache:
+def open_remotes(
+    manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None], cancelled: Callable[[], bool]
+) -> SharedCache:
     """The caches that the manifest names. Raises ManifestError."""
     access = replace(Access.of(settings.environment), timeout=TIMEOUT, helper=docker_helper(settings.environment))
+    trust = connect.trust(manifest, settings.tier)
     levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
+    silent = _why_nothing_is_sent(settings, trust)
     for level in levels:
-        if level.writes and not level.unsigned and not settings.result_keys:
+        if level.writes and not level.unsigned and silent:
             level.writes = False
-            say(f"cache  {level.name}: nothing is sent there, since BG_CACHE_KEY has no key to sign results with")
+            say(f"cache  {level.name}: nothing is sent there, since {silent}")
+        if level.reads and not level.unsigned and not trust.writers:
+            say(f"cache  {level.name}: nothing is taken from there, since `trust:` in the manifest names no key")
     author = Author(settings.result_keys, settings.tier, _builder(settings.environment))
-    return SharedCache(levels, connect.trust(manifest, settings.tier), author, cas)
+    return SharedCache(levels, trust, author, cas, cancelled)
+
+
+def _why_nothing_is_sent(settings: Settings, trust: Trust) -> str:
+    """Why nobody would believe what this run sends; empty where somebody may."""
+    if not settings.result_keys:
+        return "BG_CACHE_KEY has no key to sign results with"
+    own = {ed25519.public(key) for key in settings.result_keys}
+    if any(writer.key in own and writer.may_write(settings.tier) for writer in trust.writers.values()):
+        return ""
+    return f"`trust:` does not let the key in BG_CACHE_KEY write the tier `{settings.tier}`"
 
 
 def _builder(environment: Mapping[str, str]) -> dict[str, str]:
@@ -77,15 +93,12 @@ def _builder(environment: Mapping[str, str]) -> dict[str, str]:
     return {"bg": __version__} | {name: value for name, value in said.items() if value}
 
 
-def finish(session: Session) -> None:
+def finish(shared: SharedCache, say: Callable[[str], None]) -> None:
     """Waits for uploads and says what the caches elsewhere gave and got."""
-    shared = session.__dict__.get("elsewhere")
-    if shared is None:
-        return
-    shared.finish(session.console.say, cancelled=session.cancelled.is_set)
+    shared.finish(say)
     for line in summaries(shared.levels):
-        session.console.say(line)
+        say(line)
     if shared.seconds_saved:
-        session.console.say(f"cache  {seconds(shared.seconds_saved)} of building saved")
+        say(f"cache  {seconds(shared.seconds_saved)} of building saved")
     for reason, count in sorted(shared.lost.items()):
-        session.console.say(f"cache  {count} not sent: {reason}")
+        say(f"cache  {count} not sent: {reason}")

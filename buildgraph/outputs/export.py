@@ -84,7 +84,9 @@ def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas, at
         index = json.loads((image_folder(out, folder, name) / "index.json").read_bytes())
         stated = attest(record, provenance.image_subjects(image_name(folder, name), index))
         target = image_provenance(out, folder, name)
-        if stated is not None:
+        if stated is None:
+            target.unlink(missing_ok=True)  # that of another build, which says what is not so of this one
+        else:
             if not target.is_file() or target.read_bytes() != stated:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _replace(target, stated)

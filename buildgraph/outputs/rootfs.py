@@ -125,8 +125,9 @@ def _members(archive: tarfile.TarFile, root: Path) -> Iterator[tarfile.TarInfo]:
 def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:
     for member in archive:
         path = Path(member.name)
-        if path.name.startswith(_WHITEOUT) and ".." not in path.parts and not path.is_absolute():
-            hidden = root / path.parent / path.name.removeprefix(_WHITEOUT)
+        folder = (root / path.parent).resolve()
+        if path.name.startswith(_WHITEOUT) and folder.is_relative_to(root.resolve()):  # a link may lead elsewhere
+            hidden = folder / path.name.removeprefix(_WHITEOUT)
             if hidden.is_dir() and not hidden.is_symlink():
                 shutil.rmtree(hidden)
             else:
@@ -153,7 +154,7 @@ def run_command(
     user, group = _ids(config.user, root)
     line = [str(bwrap), "--ro-bind" if user else "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
     for path, (owner, mode) in sorted(folders.items()):
-        if user and path and path != "tmp" and ((owner == user and mode & 0o200) or mode & 0o002):
+        if user and path and path != "tmp" and _is_in(root, path) and ((owner == user and mode & 0o200) or mode & 0o002):
             line += ["--bind", str(root / path), f"/{path}"]
     line += ["--tmpfs", "/tmp"]  # noqa: S108 - within the image
     line += ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "image"]
@@ -172,6 +173,11 @@ def run_command(
         message = "the image has no entrypoint and no command"
         raise OutputError(message, hint="name one: bg run //images:x --entrypoint /usr/bin/something")
     return [*line, "--", *command]
+
+
+def _is_in(root: Path, path: str) -> bool:
+    """Whether a folder of an image is one still, and no link to somewhere else: bubblewrap would follow it on the host."""
+    return (root / path).is_dir() and (root / path).resolve() == root.resolve() / path
 
 
 def _ids(user: str, root: Path) -> tuple[int, int]:

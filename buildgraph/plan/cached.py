@@ -33,6 +33,7 @@ def holdings(wanted: Iterable[str], rebuilder: Rebuilder) -> Holdings:
     """What the cache has of the wanted nodes and of all that was in their boxes."""
     found = _Finder(rebuilder)
     needed = rebuilder.graph.closure(list(wanted))
+    rebuilder.prepare(name for name in rebuilder.graph.order if name in needed)
     for name in rebuilder.graph.order:
         if name in needed:
             found.look_at(name)

@@ -16,6 +16,7 @@ from buildgraph.keys.digest import Digest, parse_digest
 FORMAT = 1
 LOCAL = "local"  # the tier of what somebody builds for himself
 MAX_OUTPUTS = 100_000
+_LONGEST = 1e9  # seconds that an action may have taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Record:
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
     (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
     ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
-    ``tier`` says who is answerable for it.
+    ``tier`` says who is answerable for it, ``fetched`` that another machine made it.
     """
 
     action: Digest
@@ -61,6 +62,7 @@ class Record:
     scratch: str = ""
     processors: int = 0
     tier: str = LOCAL
+    fetched: bool = False
 
     def built(self) -> Built:
         """The packages' real metadata, for resolving."""
@@ -121,6 +123,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "scratch": record.scratch,
         "processors": record.processors,
         "tier": record.tier,
+        "fetched": record.fetched,
     }
 
 
@@ -146,7 +149,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         packages=tuple(_entry_from_json(entry) for entry in raw["packages"]),
         discovered=tuple(Discovered(_text(one), _text(two), _text(three)) for one, two, three in raw["discovered"]),
         log=None if raw["log"] is None else _digest(raw["log"]),
-        seconds=float(raw["seconds"]),
+        seconds=_seconds(raw["seconds"]),
         built_at=_natural(raw["built_at"]),
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
@@ -154,6 +157,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         scratch=_text(raw.get("scratch", "")),
         processors=_natural(raw.get("processors", 0)),
         tier=_text(raw.get("tier", LOCAL)),
+        fetched=raw.get("fetched") is True,
     )
 
 
@@ -226,6 +230,12 @@ def _natural(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise TypeError
     return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _LONGEST:
+        raise TypeError
+    return float(value)
 
 
 def _digest(value: object) -> Digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
@@ -103,9 +103,22 @@ class RecordStore:
         return record is not None and not self._lacking(record)
 
     def _take(self, found: Sequence[FoundElsewhere]) -> None:
-        if found:
-            self.records.put_many(ACTION, {one.record.action: record_to_json(one.record) for one in found})
-            self.records.put_many(DEEP, {one.key: deep_to_json(one.deep) for one in found if one.deep is not None})
+        """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
+
+        A result that is whole here stays: the one from elsewhere may have other bytes, which may not come.
+        """
+        actions: dict[str, dict[str, Any]] = {
+            one.record.action: record_to_json(replace(one.record, tier=self.tier, fetched=True))
+            for one in found
+            if (known := self.previous(one.record.action)) is None or self._lacking(known)
+        }
+        if actions:
+            self.records.put_many(ACTION, actions)
+        deeps: dict[str, dict[str, Any]] = {
+            one.key: deep_to_json(replace(one.deep, tier=self.tier)) for one in found if one.deep is not None
+        }
+        if deeps:
+            self.records.put_many(DEEP, deeps)
 
     def record(self, action: Digest) -> Record | None:
         """The record of an action, only if all of its outputs are at hand too, or can be had."""
@@ -140,7 +153,7 @@ class RecordStore:
 
     def put(self, record: Record) -> None:
         """Stores a record; its blobs must be there already."""
-        self.records.put(ACTION, record.action, record_to_json(replace(record, tier=self.tier)))
+        self.records.put(ACTION, record.action, record_to_json(replace(record, tier=self.tier, fetched=False)))
 
     def deep(self, key: Digest) -> DeepRecord | None:
         """What a deep key led to."""
@@ -159,9 +172,9 @@ class RecordStore:
         self.records.put(DEEP, key, deep_to_json(replace(deep, tier=self.tier)))
 
     def share(self, record: Record, key: Digest, deep: DeepRecord | None) -> None:
-        """Gives a result to caches elsewhere. What somebody of another tier is answerable for is not passed on as one's own."""
+        """Gives a result to caches elsewhere. What another machine made, or another tier is answerable for, is not passed on."""
         stored = self.previous(record.action)
-        if self.elsewhere is not None and stored is not None and stored.tier == self.tier:
+        if self.elsewhere is not None and stored is not None and stored.tier == self.tier and not stored.fetched:
             self.elsewhere.share(stored, key, None if deep is None else replace(deep, tier=self.tier))
 
     def last(self, node: str) -> Last | None:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from buildgraph.remote import actionresult
-from buildgraph.remote.http import Body, asking, copy, expect_success, is_there, missing_of
+from buildgraph.remote.http import Body, asking, copy, expect_success, is_there, missing_of, read_all
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer
@@ -31,7 +31,7 @@ class BazelStore:
         with self._asking("GET", f"ac/{key}") as answer:
             if not is_there(answer):
                 return None
-            data = answer.read(MAX_RESULT_BYTES + _SLACK)
+            data = read_all(answer, MAX_RESULT_BYTES + _SLACK)
         try:
             found = actionresult.unwrap(data)
         except ValueError as error:

@@ -6,10 +6,14 @@ whole; writers of the same name write the same bytes, or results of which the la
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, Sink, StoreError
@@ -27,7 +31,7 @@ class FolderStore:
         """As Store."""
         with self._failing():
             try:
-                with self._path("results", key).open("rb") as stream:
+                with _opened(self._path("results", key)) as stream:
                     return stream.read(MAX_RESULT_BYTES + 1)
             except FileNotFoundError:
                 self._root.stat()
@@ -54,7 +58,7 @@ class FolderStore:
         """As Store."""
         with self._failing():
             try:
-                source = self._path("blobs", blob.sha256).open("rb")
+                source = _opened(self._path("blobs", blob.sha256))
             except FileNotFoundError:
                 raise AbsentError("a blob is gone") from None
             with source:
@@ -92,3 +96,12 @@ class FolderStore:
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file, open for reading: somebody may have put a named pipe there, which would never end. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ UNAUTHORIZED = 401
 _ABSENT, _REFUSED = (404, 410), (UNAUTHORIZED, 403, 405)
 _CHUNK = 1 << 20
 _AT_ONCE = 8  # questions to a server
+_PAGE = 1 << 16  # bytes that an error's page may have
+_GRACE, _SLOWEST = 20.0, 16 << 10  # seconds, and bytes a second after them
 
 
 @contextmanager
@@ -27,11 +30,43 @@ def asking(
     try:
         with failing(), request(method, address, access, headers, body=body) as answer:
             yield answer
-            answer.drain_conn()  # what is left of it (an error's page), so that the connection can be used again
+            _end(answer)
     except WebError as error:
         raise StoreError(error.reason) from error
     except BgError as error:  # a netrc that cannot be read
         raise StoreError(error.what) from error
+
+
+class Watch:
+    """Sees to it that a body comes at a rate at which it is worth waiting for; a server could send a byte a minute."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _GRACE
+
+    def note(self, count: int) -> None:
+        """Counts bytes that came. Raises StoreError where they come too slowly."""
+        self._until += count / _SLOWEST
+        if time.monotonic() > self._until:
+            message = "it is too slow"
+            raise StoreError(message)
+
+
+def read_all(answer: Answer, limit: int) -> bytes:
+    """The body of an answer, as far as ``limit`` bytes. Raises StoreError."""
+    watch, found = Watch(), bytearray()
+    while len(found) < limit and (chunk := answer.read1(limit - len(found))):
+        found += chunk
+        watch.note(len(chunk))
+    return bytes(found)
+
+
+def _end(answer: Answer) -> None:
+    """Reads what is left of a short answer (an error's page), so that the connection can be used again; drops a long one."""
+    left = answer.headers.get("Content-Length", "")
+    if left.isdecimal() and int(left) <= _PAGE:
+        read_all(answer, _PAGE)
+    else:
+        answer.close()
 
 
 def is_there(answer: Answer) -> bool:
@@ -55,8 +90,10 @@ def copy(answer: Answer, sink: Sink) -> None:
     if not is_there(answer):
         message = "a blob is gone"
         raise AbsentError(message)
-    while chunk := answer.read(_CHUNK):
+    watch = Watch()
+    while chunk := answer.read1(_CHUNK):
         sink.write(chunk)
+        watch.note(len(chunk))
 
 
 def missing_of(blobs: Iterable[Blob], has: Callable[[Blob], bool]) -> list[Blob]:

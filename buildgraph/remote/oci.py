@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from buildgraph.remote.http import UNAUTHORIZED, Body, asking, copy, expect_success, is_there, missing_of
+from buildgraph.remote.http import UNAUTHORIZED, Body, asking, copy, expect_success, is_there, missing_of, read_all
 from buildgraph.remote.ociauth import Credentials
 from buildgraph.remote.store import Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
@@ -61,7 +61,7 @@ class RegistryStore:
         with self._asking("GET", f"manifests/{key}", {"Accept": MANIFEST}) as answer:
             if not is_there(answer):
                 return None
-            data = answer.read(_MAX_MANIFEST + 1)
+            data = read_all(answer, _MAX_MANIFEST + 1)
         blob, inline = _config(data)
         return inline if inline is not None else read_result(self, blob)
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import BgError, CacheError
@@ -30,9 +30,15 @@ from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
 
 _AT_ONCE = 16
+_SENDERS = 4
+_POLL = 0.05  # seconds between looks at whether the user has given up
 _CHUNK = 1 << 20
 _IN_MEMORY = 1 << 20  # bytes of a blob that takes no detour by a file of its own
 _PATIENCE = 600.0  # seconds that uploads may take after the build
+
+
+_Asked = TypeVar("_Asked")
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,22 @@ class _Found:
 class SharedCache:
     """Levels of stores, in the order in which they are asked. Threads share it."""
 
-    def __init__(self, levels: Sequence[Level], trust: Trust, author: Author, cas: Cas) -> None:
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        trust: Trust,
+        author: Author,
+        cas: Cas,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.levels = tuple(levels)
         self._trust = trust
         self._author = author
         self._cas = cas
+        self._cancelled = cancelled
         self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
+        # Of their own, so that nobody who looks something up waits behind a large blob on its way out.
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender")
         self._uploads: list[Future[None]] = []
         self._asked: set[tuple[Kind, Digest]] = set()
         self._wire: dict[Digest, tuple[Blob, int]] = {}  # blobs that a store has, with the level that said so
@@ -68,6 +84,7 @@ class SharedCache:
         self._guard = threading.Lock()
         self.seconds_saved = 0.0
         self.lost: Counter[str] = Counter()
+        self.is_finished = False
 
     def look_up(self, kind: Kind, keys: Iterable[Digest]) -> list[Result]:
         """The results under some keys that were not asked for before; all at once, each level after the other."""
@@ -78,7 +95,7 @@ class SharedCache:
         for number, level in enumerate(self.levels):
             if not wanted or not level.reads or not level.is_used:
                 continue
-            answers = self._workers.map(partial(self._ask, number, kind), wanted)
+            answers = self._side_by_side(partial(self._ask, number, kind), wanted)
             here = [one for one in answers if one is not None]
             level.count(hits=len(here), misses=len(wanted) - len(here))
             found += here
@@ -108,21 +125,31 @@ class SharedCache:
         """Whether a store said that it has these blobs."""
         return all(digest in self._wire for digest in digests)
 
-    def bring(self, record: Record) -> bool:
-        """Brings what a record's outputs lack here; whether all of them are here then."""
-        return self.bring_all([record])[0]
-
     def bring_all(self, records: Sequence[Record]) -> list[bool]:
-        """The same for several records, their blobs side by side."""
-        lacking = {
-            output.digest for record in records for output in record.outputs if not self._cas.has(output.digest, size=output.size)
-        }
-        came = dict(zip(lacking, self._workers.map(self._bring, lacking), strict=True))
-        whole = [all(came.get(output.digest, True) for output in record.outputs) for record in records]
-        for record, is_here in zip(records, whole, strict=True):
-            if is_here and any(output.digest in lacking for output in record.outputs):
+        """Brings what is lacking here of some records' outputs and key documents; for each whether all of it is here then.
+
+        Without its document a result could neither be explained nor attested.
+        """
+        needed = [{record.document: None} | {output.digest: output.size for output in record.outputs} for record in records]
+        lacking = list(
+            dict.fromkeys(digest for one in needed for digest, size in one.items() if not self._cas.has(digest, size=size))
+        )
+        came = dict(zip(lacking, self._side_by_side(self._bring, lacking), strict=True))
+        whole = [all(came.get(digest, True) for digest in one) for one in needed]
+        for record, one, is_here in zip(records, needed, whole, strict=True):
+            if is_here and not came.keys().isdisjoint(one):
                 self._arrived(record)
         return whole
+
+    def _side_by_side(self, action: Callable[[_Asked], _Told], asked: Sequence[_Asked]) -> list[_Told | None]:
+        """What becomes of each, in threads; None for what was not done when the user gave up."""
+        futures = [self._workers.submit(action, one) for one in asked]
+        pending: set[Future[_Told]] = set(futures)
+        while pending and not self._cancelled():
+            _, pending = wait(pending, timeout=_POLL)
+        for future in pending:
+            future.cancel()
+        return [future.result() if future.done() and not future.cancelled() else None for future in futures]
 
     def _bring(self, digest: Digest) -> bool:
         known = self._wire.get(digest)
@@ -137,25 +164,23 @@ class SharedCache:
         return False
 
     def _fetch(self, store: Store, digest: Digest, blob: Blob) -> None:
-        if blob.size <= _IN_MEMORY:
-            buffer = io.BytesIO()
-            store.read(blob, _Bounded(buffer, blob.size))
-            found = digest_bytes(buffer.getvalue())
-            _check(found, digest)
-            self._keep(lambda: self._cas.put_bytes(buffer.getvalue()))
-            return
-        with self._cas.scratch() as scratch:
-            path = scratch / "blob"
-            with path.open("xb") as stream:
-                store.read(blob, _Bounded(stream, blob.size))
-            # Under the name that it has, whatever that is; one that nobody asked for is removed some day.
-            _check(self._keep(lambda: self._cas.put_file(path, move=True)), digest)
-
-    def _keep(self, action: Callable[[], str]) -> str:
         try:
-            return action()
+            if blob.size <= _IN_MEMORY:
+                buffer = io.BytesIO()
+                store.read(blob, _Bounded(buffer, blob.size))
+                _check(digest_bytes(buffer.getvalue()), digest)
+                self._cas.put_bytes(buffer.getvalue())
+                return
+            with self._cas.scratch() as scratch:
+                path = scratch / "blob"
+                with path.open("xb") as stream:
+                    store.read(blob, _Bounded(stream, blob.size))
+                # Under the name that it has, whatever that is; one that nobody asked for is removed some day.
+                _check(self._cas.put_file(path, move=True), digest)
+        except OSError as error:
+            raise StoreError(f"cannot keep a blob here: {error.strerror or error}") from error
         except CacheError as error:
-            raise StoreError(error.what) from error
+            raise StoreError(f"cannot keep a blob here: {error.what}") from error
 
     def _arrived(self, record: Record) -> None:
         """Counts the time that a result saved, and gives it to earlier levels."""
@@ -163,9 +188,17 @@ class SharedCache:
         with self._guard:
             self.seconds_saved += record.seconds
         if found is not None:
-            earlier = [level for level in self.levels[: found.level] if level.writes and level.is_used]
+            earlier = [
+                level for level in self.levels[: found.level] if level.writes and level.is_used and self._suits(found, level)
+            ]
             if earlier:
                 self._later(self._backfill, found, earlier)
+
+    def _suits(self, found: _Found, level: Level) -> bool:
+        """Whether readers of a level believe a result: what an unsigned store had may not be signed by anybody."""
+        one = found.result
+        judged = self._trust.judge(found.sealed, one.kind, one.key, one.tier, unsigned=level.unsigned)
+        return isinstance(judged, Result)
 
     def _backfill(self, found: _Found, levels: Sequence[Level]) -> None:
         place = results.place(found.result.kind, found.result.key, found.result.tier)
@@ -225,21 +258,23 @@ class SharedCache:
                 self.lost[error.what if isinstance(error, BgError) else str(error)] += 1
 
         with self._guard:
-            self._uploads.append(self._workers.submit(guarded))
+            self._uploads.append(self._senders.submit(guarded))
 
-    def finish(self, say: Callable[[str], None], *, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def finish(self, say: Callable[[str], None]) -> None:
         """Waits for uploads, and ends; what was not sent by then is counted as failed. Never raises."""
+        self.is_finished = True
         started = time.monotonic()
         pending: set[Future[None]] = set(self._uploads)
         told = False
-        while pending and not cancelled() and time.monotonic() - started < _PATIENCE:
+        while pending and not self._cancelled() and time.monotonic() - started < _PATIENCE:
             _, pending = wait(pending, timeout=0.2)
             if pending and not told and time.monotonic() - started > 1:
                 told = True
                 say(f"cache  sending {len(pending)} result{'s' if len(pending) != 1 else ''}")
         for upload in self._uploads:
             upload.cancel()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._senders, self._workers):
+            threads.shutdown(wait=False, cancel_futures=True)
         for level in self.levels:
             level.store.close()
 

@@ -52,9 +52,7 @@ def request(
     """
     from urllib3 import Retry, Timeout
 
-    if _stopped.is_set():
-        message = "interrupted"
-        raise WebError(message, is_final=True)
+    _refuse_if_stopped()
     sent = {"User-Agent": f"buildgraph/{__version__}", **(headers or {})}
     login = login or access.login(address)
     if login is not None and "Authorization" not in sent:
@@ -75,7 +73,9 @@ def request(
 def interrupt() -> None:
     """Ends every request that is under way, however silent its server is, and has those to come fail: the process is to end."""
     _stopped.set()
-    for connection in list(_connections):
+    with _guard:
+        connections = list(_connections)
+    for connection in connections:
         sock = connection.sock
         if sock is not None:
             with suppress(OSError):
@@ -97,6 +97,7 @@ def interrupt_too(other: Interruptible) -> None:
 
 
 _stopped = threading.Event()
+_guard = threading.RLock()  # the thread that a signal interrupts may hold it
 _connections: WeakSet[HTTPConnection] = WeakSet()
 _others: WeakSet[Interruptible] = WeakSet()
 
@@ -150,6 +151,17 @@ def _pool(proxy: str) -> PoolManager:
         raise RepositoryError(message, hint=hint) from error
 
 
+def _note(connection: HTTPConnection) -> None:
+    with _guard:
+        _connections.add(connection)
+
+
+def _refuse_if_stopped() -> None:
+    if _stopped.is_set():
+        message = "interrupted"
+        raise WebError(message, is_final=True)
+
+
 def _known(manager: PoolManager) -> PoolManager:
     """The same, with connections that ``interrupt`` knows."""
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -157,13 +169,15 @@ def _known(manager: PoolManager) -> PoolManager:
 
     class Http(HTTPConnection):
         def connect(self) -> None:
-            _connections.add(self)
+            _note(self)
             super().connect()
+            _refuse_if_stopped()
 
     class Https(HTTPSConnection):
         def connect(self) -> None:
-            _connections.add(self)
+            _note(self)
             super().connect()
+            _refuse_if_stopped()
 
     class HttpPool(HTTPConnectionPool):
         ConnectionCls = Http

@@ -121,7 +121,7 @@ def find_workspace(start: Path) -> Path:
         if (folder / FILE_NAME).is_file():
             return folder
     message = f"no {FILE_NAME} in {start} or any folder above it"
-    raise ManifestError(message, hint=f"an empty file named {FILE_NAME} at the top of your repository is enough")
+    raise ManifestError(message, hint="`bg init` at the top of your repository looks at it and writes one")
 
 
 def load_manifest(root: Root) -> Manifest:

@@ -211,10 +211,10 @@ def test_keys_for_results(empty: Workspace, store: Path) -> None:
     tiny.chain(empty)
     made = empty.bg("keygen", "--results")
     assert made.code == 0, made.err
-    path, public = Path(made.out.split()[2]), made.out.split()[-1]
+    path, line = Path(made.out.split()[2]), made.out.splitlines()[-1].strip()
     assert path.stat().st_mode & 0o777 == 0o600
     with (empty.root / "buildgraph.yaml").open("a") as manifest:
-        manifest.write(f"remotes: [{{url: {store}, mode: read-write}}]\ntrust: {{me: {{key: '{public}', tiers: [local]}}}}\n")
+        manifest.write(f"remotes: [{{url: {store}, mode: read-write}}]\ntrust:\n  {line.replace('NAME', 'me')}\n")
     empty.environment["BG_CACHE_KEY"] = str(path)
     empty.build("//:one")
     assert another(empty, "second").build("//:one").ran == set()

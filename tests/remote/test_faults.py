@@ -206,5 +206,5 @@ def test_a_client_that_asks_for_the_rest_has_a_hit(s3: Way, tmp_path: Path) -> N
 def test_a_result_is_cut_off(way: Way, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     with relay(way.port, faults.cuts(b"artifactType" if kind(request) == "oci" else b"payloadType")) as port:
         reason = expect_misses(way, way.open(port, PATIENT), tmp_path)
-    said = {"grpc": "cannot be reached", "oci": "a result that bg did not write", "http": "a message that was cut off"}
+    said = {"grpc": "cannot be reached", "oci": "bytes too early", "http": "bytes too early"}
     assert said[kind(request)] in reason

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import pytest
 
 from buildgraph.remote.folder import FolderStore
-from buildgraph.remote.store import StoreError
+from buildgraph.remote.store import Blob, StoreError
 from tests.remote.contract import KEYS, StoreContract
 
 
@@ -23,6 +25,18 @@ class TestFolder(StoreContract):
     """A folder keeps the contract."""
 
     title = "a folder"
+
+
+def test_a_named_pipe_is_no_file(tmp_path: Path, store: FolderStore) -> None:
+    """Whoever can write to the folder cannot make readers wait for ever."""
+    for kind in ("results", "blobs"):
+        folder = tmp_path / "share" / kind / KEYS[0][:2]
+        folder.mkdir(parents=True)
+        os.mkfifo(folder / KEYS[0])
+    with pytest.raises(StoreError, match="not a regular file"):
+        store.result(KEYS[0])
+    with pytest.raises(StoreError, match="not a regular file"):
+        store.read(Blob(KEYS[0], 1), io.BytesIO())
 
 
 def test_a_share_that_is_not_mounted_is_no_empty_store(tmp_path: Path) -> None:
