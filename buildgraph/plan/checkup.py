@@ -12,15 +12,14 @@ from typing import Literal
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
-from buildgraph.plan.inventory import Held, Inventory
+from buildgraph.plan.inventory import Inventory
 
 Fault = Literal["blob", "record", "result", "fetched"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong: a blob with other content than its name says, a record that is none, a result or a fetched file whose
-    blobs are not there.
+    """Something wrong: a blob of other content than its name says, a record that is none, one whose blobs are not there.
 
     ``what`` names it; ``why`` says in a few words what is wrong; ``rows`` go to mend it.
     """
@@ -47,7 +46,7 @@ def wrong_records(inventory: Inventory, records: Records, bad: Iterable[str], *,
     Results lack nothing by lacking files where caches elsewhere may have them; ``whole`` says that there are none. Raises
     CacheError.
     """
-    found = [Finding("record", name, "it is no record of its kind") for name in inventory.wrong]
+    found = [Finding("record", row.name, "it is no record of its kind") for row in inventory.wrong]
     odd = records.odd()
     if odd:
         found.append(Finding("record", f"{odd} row{'s' if odd > 1 else ''} of the database", "of another form than records have"))
@@ -83,15 +82,4 @@ def mend(findings: Iterable[Finding], inventory: Inventory, cas: Cas, records: R
         rows += finding.rows
     records.delete_many(rows)
     records.drop_unsound()
-    records.delete_many(_named(name) for name in inventory.wrong if "/" in name)
-
-
-def _named(name: str) -> tuple[str, str]:
-    kind, _, key = name.partition("/")
-    return kind, key
-
-
-def results_of(inventory: Inventory, targets: Iterable[str]) -> list[Held]:
-    """The results of some targets, by label."""
-    wanted = set(targets)
-    return [held for held in inventory.results if held.target in wanted]
+    records.delete_many((row.kind, row.key) for row in inventory.wrong if row.value is not None)

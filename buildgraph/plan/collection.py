@@ -15,7 +15,7 @@ from itertools import islice
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
 from buildgraph.plan.inventory import Held, Inventory
-from buildgraph.plan.roots import WANTED, is_gone
+from buildgraph.plan.roots import WANTED, Pin, is_gone
 from buildgraph.plan.store import LAST
 
 # Blobs that nothing names may belong to a bg of an earlier version, which does not say that it uses the cache: they are left for

@@ -63,7 +63,7 @@ class Inventory:
     blobs: dict[str, BlobStat]
     held: list[Held] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[Row] = field(default_factory=list)
     lasts: dict[str, Last] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, float]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -97,7 +97,7 @@ def take_inventory(root: Path, cas: Cas, records: Records, *, texts: bool = Fals
         found.counts[row.kind] += 1
         found.bytes[row.kind] += row.size
         if not _take_row(row, found, actions, deeps):
-            found.wrong.append(row.name)
+            found.wrong.append(row)
     explained: dict[str, set[str]] = {}
     for last in found.lasts.values():
         explained.setdefault(last.action, set()).add(last.deep_document)
