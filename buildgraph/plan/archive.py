@@ -145,10 +145,10 @@ class _Index:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
-def unpack(path: Path, cas: Cas, records: Records, tier: str, room: Callable[[], int]) -> Taken:
+def unpack(path: Path, cas: Cas, records: Records, tier: str, room: int) -> Taken:
     """Takes in an archive: every blob by its digest, then the records whose outputs are all there.
 
-    Records are stored under ``tier``; those that say another are left out, but for trusted ones. ``room`` tells how many bytes
+    Records are stored under ``tier``; those that say another are left out, but for trusted ones. ``room`` is how many bytes
     the cache may grow by. Whatever is not exactly such an archive raises CacheError, and no record of it is stored then.
     """
     with faults(f"read {path}"), path.open("rb") as file:
@@ -156,7 +156,7 @@ def unpack(path: Path, cas: Cas, records: Records, tier: str, room: Callable[[],
         file.seek(0)
         try:
             read = gzip.GzipFile(fileobj=file, mode="rb").read if zipped else file.read
-            return _Reader(read, path, cas, records, tier).take(room())
+            return _Reader(read, path, cas, records, tier).take(room)
         except _NO_ARCHIVE as error:
             raise _damaged(path, str(error)) from error
 
@@ -173,7 +173,7 @@ class _Reader:
     """Reads an archive from front to end, once. Only plain files in the expected order are let through."""
 
     def __init__(self, read: Callable[[int], bytes], path: Path, cas: Cas, records: Records, tier: str) -> None:
-        self.read, self.path, self.cas, self.records, self.tier = stream, path, cas, records, tier
+        self.read, self.path, self.cas, self.records, self.tier = read, path, cas, records, tier
 
     def take(self, room: int) -> Taken:
         index = self._index()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
+from buildgraph.keys.digest import digest_text
 from buildgraph.plan.inventory import Inventory
 
 Fault = Literal["blob", "record", "result", "fetched"]
@@ -28,6 +30,12 @@ class Finding:
     what: str
     why: str
     rows: tuple[tuple[str, str], ...] = ()
+
+
+def drawn(digests: Sequence[str], share: float, seed: str) -> list[str]:
+    """A share of some digests, at least one if there are any: the same ones for the same ``seed``."""
+    count = ceil(share * len(digests))
+    return sorted(digests, key=lambda digest: digest_text(f"{seed} {digest}"))[:count]
 
 
 def wrong_blobs(digests: Iterable[str], cas: Cas, note: Callable[[int], None] = lambda _: None) -> list[Finding]:

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
+from buildgraph.cache.storage import damaged, unpacked
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.roots import WANTED, Pin, is_gone
 from buildgraph.plan.store import LAST
@@ -81,6 +83,11 @@ def choose(inventory: Inventory, kept: Collection[str], limits: Limits, now: flo
         going.append(held)
         left -= weights.let_go(held)
     return going
+
+
+def size_beside(root: Path) -> int:
+    """The bytes of what a collection can remove besides blobs."""
+    return sum(stored.size for stored in (*unpacked(root), *damaged(root)))
 
 
 def forgotten(inventory: Inventory, now: float) -> list[Held]:
