@@ -113,7 +113,7 @@ def _stats_lines(answer: dict[str, Any], now: float) -> list[str]:
     if answer["used"]:
         ages = (_ago(now - answer["used"][which]) for which in ("oldest", "newest"))
         rows.append(("last used", "", " to ".join(ages)))
-    rows.append(("kept", "", f"{counted(answer['kept'], 'result')}: {counted(answer['pins'], 'pin')} and the last builds"))
+    rows.append(("kept", "", f"{counted(answer['kept'], 'result')}, by {counted(answer['pins'], 'pin')} and the last builds"))
     return table(rows)
 
 
