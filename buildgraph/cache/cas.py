@@ -32,6 +32,8 @@ _DIGITS = 64
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 # Reading these blobs fails for good, as if they were wrong.
 _UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
+# The blob is not there: of the last, that another machine removed it, a network file system tells.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ class Cas:
         path = self.path(digest)
         try:
             info = path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingBlobError(digest) from None
         except OSError as error:
+            if error.errno in _ABSENT:
+                raise MissingBlobError(digest) from None
             raise fault(error, f"read the cache in {self._root}") from error
         # What a power cut makes of a file that never reached the disk is most often an empty one.
         if not stat.S_ISREG(info.st_mode) or (info.st_size == 0 and digest != self._empty):
@@ -340,9 +342,9 @@ class Cas:
         try:
             with open(source, "rb", buffering=0, opener=_unnoticed if looking else None) as stream:
                 yield stream
-        except FileNotFoundError:
-            raise MissingBlobError(digest) from None
         except OSError as error:
+            if error.errno in _ABSENT:
+                raise MissingBlobError(digest) from None
             if error.errno not in _UNREADABLE:
                 raise fault(error, f"read the cache in {self._root}") from error
             if not looking:

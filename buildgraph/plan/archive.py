@@ -190,7 +190,7 @@ class _Reader:
         """The size of the next member, which must be the expected plain file."""
         member = tarfile.TarInfo.frombuf(self._exactly(_BLOCK), "ascii", "strict")
         if member.name != expected or member.type != tarfile.REGTYPE or member.size < 0:
-            raise ValueError(f"`{member.name[:80]!a}` stands where `{expected}` should")
+            raise ValueError(f"{member.name[:80]!a} stands where `{expected}` should")
         return member.size
 
     def _exactly(self, size: int) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
 from buildgraph.cache.storage import damaged, unpacked
+from buildgraph.errors import CacheError
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.roots import WANTED, Pin, is_gone
 from buildgraph.plan.store import LAST
@@ -119,19 +120,30 @@ def remove(
 ) -> Removed:
     """Removes things, and every blob that nothing else names; asks now and then whether to ``stop``. Raises CacheError."""
     weights, found = _Weights(inventory), Removed()
-    for batch in _batches(going):
+    # What has no rows first: on a full disk the database cannot be written before there is room.
+    for batch in _batches(sorted(going, key=lambda held: bool(held.rows))):
         if stop():
             found.whole = False
             break
-        records.delete_many(row for held in batch for row in held.rows)
-        for held in batch:
-            free = weights.free(held)
-            found.add(held, weights.let_go(held))
-            for digest in free:
-                cas.remove(digest)
-            if held.stored is not None:
-                held.stored.remove()
+        rows = [row for held in batch for row in held.rows]
+        try:
+            records.delete_many(rows)
+        except CacheError:
+            _remove_files(batch, weights, found, cas)  # a record without its files is a miss
+            records.delete_many(rows)
+        else:
+            _remove_files(batch, weights, found, cas)
     return found
+
+
+def _remove_files(batch: Iterable[Held], weights: _Weights, found: Removed, cas: Cas) -> None:
+    for held in batch:
+        free = weights.free(held)
+        found.add(held, weights.let_go(held))
+        for digest in free:
+            cas.remove(digest)
+        if held.stored is not None:
+            held.stored.remove()
 
 
 class _Weights:

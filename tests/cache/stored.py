@@ -31,14 +31,15 @@ class Filled:
 
     def put(self, name: str, *contents: bytes, tier: str = "local") -> Record:
         """Stores the result of a node: its files, what explains it, its deep key, and that it is the node's latest."""
+        given = [blake3(content).hexdigest() for content in contents]
         recipe = self.cas.put_bytes(f"recipe of {name}".encode())
-        document = KeyDocument.of([Entry("recipe", f"{name}.yaml", recipe), Entry("setting", "contents", repr(contents))])
+        document = KeyDocument.of([Entry("recipe", f"{name}.yaml", recipe), Entry("setting", "contents", " ".join(given))])
         kept = Digest(self.cas.put_bytes(document.to_bytes()))
         outputs = tuple(
             Output(f"x86_64/{name}-{number}.apk", Digest(self.cas.put_bytes(content)), len(content))
             for number, content in enumerate(contents)
         )
-        log = Digest(self.cas.put_bytes(f"log of {name} {contents!r}".encode()))
+        log = Digest(self.cas.put_bytes(f"log of {name} {given}".encode()))
         record = Record(document.key(), f"//:{name}@x86_64", kept, outputs, log=log, seconds=1.5, tier=tier)
         store = RecordStore(self.cas, self.records, WORKSPACE, tier)
         store.put(record)
