@@ -28,10 +28,12 @@ from buildgraph.plan.roots import Pin, change_pins, load_pins
 from tests.cache.stored import WORKSPACE, Filled
 filled = Filled(root)
 
-def collect(size):
+def collect(size, begun=None):
     inventory, now = filled.inventory(), time.time()
     kept = collection.kept_actions(inventory, load_pins(root), now)
     going = collection.choose(inventory, kept, Limits(max_size=size), now + 2 * collection.GRACE)
+    if begun is not None:
+        os.write(begun, b"!")
     return collection.remove(going, inventory, filled.cas, filled.records)
 
 def faults():
@@ -60,30 +62,40 @@ def fill():
 def start():
     fill()
     filled.records.close()
+    begun, tell = os.pipe()
     pid = os.fork()
     if not pid:
-        collect(0)
+        collect(0, tell)
         os._exit(0)
-    return pid
+    os.close(tell)
+    return pid, begun
 
-first = start()
-began = time.monotonic()
-os.waitpid(first, 0)
-usual = time.monotonic() - began
+collection._BATCH = 8
+pid, begun = start()
+times = [time.monotonic()]
+for wait in (lambda: os.read(begun, 1), lambda: os.waitpid(pid, 0)):
+    wait()
+    times.append(time.monotonic())
+looking, removing = times[1] - times[0], times[2] - times[1]
 met = 0
 for attempt in range(35):
-    pid = start()
+    pid, begun = start()
     before = len(filled.cas.stats())
-    time.sleep(chance.uniform(0, 1.2 * usual))
+    if attempt % 5:  # most while it removes, which takes less time than looking
+        os.read(begun, 1)
+        time.sleep(chance.uniform(0, removing))
+    else:
+        time.sleep(chance.uniform(0, looking))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    os.close(begun)
     met += 6 < len(filled.cas.stats()) < before
     assert faults() == [], faults()
     assert filled.store.record(pinned.action) == pinned
 collect(0)
 assert filled.results() == {"pinned"}
 assert set(filled.files()) == {blob for held in filled.inventory().held for blob in held.blobs}
-print("met" if met >= 3 else f"only {met} kills met a collection at work")
+print("met" if met >= 10 else f"only {met} kills met a collection at work")
 """
     assert run(PRELUDE + lines, seed) == "met\n"
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from buildgraph.plan import checkup
+from tests.cache.stored import Filled
 from tests.e2e.test_survival import Background, wrong_blobs
 from tests.e2e.tiny import chain, package
 from tests.e2e.workspace import Workspace
@@ -201,3 +206,53 @@ def test_another_machine_builds_nothing_after_an_import(built: Workspace, tmp_pa
     ran = other.build("//...").ran
     assert other.bg("cache", "export", "--json", str(tmp_path / "new.tar"), "--since-run").answer["results"] == len(ran) == 4
     assert wrong_blobs(other.root / "cache") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_collections_lose_nothing_that_is_kept(
+    empty: Workspace, tmp_path: Path, in_background: Background, seed: int
+) -> None:
+    """Fifty kills of the command a seed: every blob and every record is right, and builds are, of what is kept without an action."""
+    chain(empty)
+    expected = empty.build("//...").digests()
+    forget_builds(empty)
+    empty.build("//:four")
+    cache, full = empty.root / "cache", tmp_path / "full"
+    shutil.copytree(cache, full, copy_function=link_blobs)
+    chance = random.Random(seed)
+    began = time.monotonic()
+    assert empty.bg("cache", "gc", "--max-size", "0").code == 0
+    usual = time.monotonic() - began
+    for attempt in range(50):
+        if attempt % 3 == 0:  # else the rest of the killed one
+            shutil.rmtree(cache)
+            shutil.copytree(full, cache, copy_function=link_blobs)
+        child = in_background(
+            empty.command("cache", "gc", "--max-size", "0"),
+            cwd=empty.root,
+            env=empty.env(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(usual / 3, usual))
+        child.kill()
+        child.communicate()
+        assert wrong_blobs(cache) == []
+        held = Filled(cache)
+        inventory = held.inventory()
+        assert checkup.wrong_records(inventory, held.records, [], whole=True) == []
+        assert "//:four" in {result.target for result in inventory.results}
+        held.records.close()
+        if attempt % 10 == 9:
+            shutil.rmtree(empty.root / "out")
+            assert empty.build("//:four").ran == set()
+    assert empty.build("//...").digests() == expected
+
+
+def link_blobs(source: str, target: str) -> str:
+    """Copies what changes in place, and links what does not."""
+    if "/blobs/" in source:
+        os.link(source, target)
+        return target
+    return shutil.copy2(source, target)
