@@ -61,7 +61,7 @@ COMMANDS = {
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
     "cache": "look at the cache, make room in it, mend it, keep targets in it, and hand results on as a file",
     "clean": "remove outputs, and with --cache the cache",
-    "keygen": "make a key that package repositories are signed with",
+    "keygen": "make a key that package repositories are signed with, or results in caches that machines share",
     "version": "show the versions of bg and its tools",
 }
 
@@ -343,6 +343,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="an image")
     parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
     parser.add_argument("--entrypoint", default="", metavar="PATH", help="run this instead of the image's entrypoint")
+    parser.add_argument("--arch", default="", metavar="ARCH", help="run the image of another architecture than this machine's")
     _building(parser)
 
 
@@ -357,7 +358,12 @@ def _clean(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", default="", metavar="FILE.rsa", help="where to (default: the user's key)")
+    parser.add_argument(
+        "path", nargs="?", default="", metavar="FILE", help="where to (default: the user's key), NAME.rsa for packages"
+    )
+    parser.add_argument(
+        "--results", action="store_true", help="make a key that results are signed with in caches that machines share"
+    )
 
 
 def _init(parser: argparse.ArgumentParser) -> None:

@@ -277,7 +277,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # Not a hard link: that would change the blob's ctime, and with it the stat of the outputs that it is.
                 target.symlink_to(session.cas.path(output.digest).absolute())
-        config, layers = rootfs.read_image(layout, to_oci(to_apk(platform.machine())))
+        config, layers = rootfs.read_image(layout, to_oci(to_apk(options.arch or platform.machine())))
         folders = rootfs.unpack(layers, scratch / "root")
         interactive = sys.stdin.isatty()
         launch = rootfs.Launch(tuple(options.arguments), variables, options.entrypoint, interactive)

@@ -118,8 +118,9 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    # What caches elsewhere lack today they may have tomorrow, which no stat tells.
-    if session.elsewhere is None or all(decision.kind == "hit" for decision in found.decisions.values()):
+    # What caches elsewhere have or lack today they may lack or have tomorrow, which no stat tells.
+    here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
+    if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
@@ -188,8 +189,14 @@ def _unlink(path: Path) -> bool:
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
-    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, new_key
+    from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, RESULTS_NAME, new_key, new_results_key
 
+    if options.results:
+        path = Path(options.path).absolute() if options.path else Path(user_config(environment), RESULTS_NAME)
+        public, told = new_results_key(path, environment)
+        show([f"private key {path}", "for `trust:` in the manifests of those who believe it:", f"  {public}"])
+        show([f"{path.with_name(GITIGNORE)} now has git ignore the private key"] if told else [])
+        return 0
     path = Path(options.path).absolute() if options.path else Path(user_config(environment), f"{DEFAULT_NAME}.rsa")
     if path.suffix != ".rsa":
         message = f"`{path.name}` must end in .rsa: apk looks for the key by that name"

@@ -174,8 +174,12 @@ def keep_planned(session: Session, plan: Plan) -> None:
     """Puts what was planned into the state, with what the cache looked like before."""
     session.planned = True
     decisions = plan.decisions if plan.settled else {}
-    if session.elsewhere is not None:  # where other results may turn up at any time
-        decisions = {name: decision for name, decision in decisions.items() if decision.kind == "hit"}
+    if session.elsewhere is not None:  # where results may come and go at any time
+        decisions = {
+            name: decision
+            for name, decision in decisions.items()
+            if decision.kind == "hit" and decision.action_key not in session.store.elsewhere_only
+        }
     content = {
         "stamps": session.cache_seen,
         "of": {

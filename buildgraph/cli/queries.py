@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from buildgraph.cli.commands import Command, show
+from buildgraph.cli.naming import named
 from buildgraph.cli.session import Session
-from buildgraph.errors import TargetError, UsageError
+from buildgraph.errors import UsageError
 from buildgraph.graph.query import Names, query
 from buildgraph.graph.traverse import Links, is_external
 from buildgraph.report import graphs, pictures
@@ -38,7 +39,7 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
 def deps(options: argparse.Namespace, session: Session) -> int:
     """`bg deps`."""
     links = _links(options, session)
-    starts = _named(options.targets, links, session)
+    starts = named(options.targets, links, session.matching)
     found = links.reach(starts, depth=options.depth)
     shown = {vertex: depth for vertex, depth in found.items() if options.external or not is_external(vertex)}
     hidden = len(found) - len(shown)
@@ -49,7 +50,7 @@ def deps(options: argparse.Namespace, session: Session) -> int:
 def rdeps(options: argparse.Namespace, session: Session) -> int:
     """`bg rdeps`."""
     links = _links(options, session)
-    found = links.reach(_named(options.targets, links, session), up=True, depth=options.depth)
+    found = links.reach(named(options.targets, links, session.matching), up=True, depth=options.depth)
     return _tree(options, links, found, [], up=True)
 
 
@@ -71,7 +72,7 @@ def _tree(options: argparse.Namespace, links: Links, found: Mapping[str, int], n
 def path(options: argparse.Namespace, session: Session) -> int:
     """`bg path`."""
     links = _links(options, session)
-    names = Names(links, lambda word: session.wanted([word]))
+    names = Names(links, session.matching)
     starts, ends = names(options.start), names(options.end)
     found = links.simple_paths(starts, ends, options.limit + 1) if options.all else [links.path(starts, ends)]
     paths = list(filter(None, found[: options.limit]))
@@ -107,7 +108,7 @@ def ask(options: argparse.Namespace, session: Session) -> int:
         message = f"--json and --output {options.output} contradict each other"
         raise UsageError(message)
     links = _links(options, session)
-    found = query(options.expression, links, lambda word: session.wanted([word]))
+    found = query(options.expression, links, session.matching)
     nodes = [session.graph.nodes[vertex] for vertex in found if not is_external(vertex)]
     form = "json" if options.json else options.output
     if form == "json":
@@ -157,22 +158,6 @@ def graph(options: argparse.Namespace, session: Session) -> int:
 
 def _links(options: argparse.Namespace, session: Session) -> Links:
     return Links(session.graph, options.edges, cut=options.cut)
-
-
-def _named(words: Sequence[str], links: Links, session: Session) -> list[str]:
-    """The vertices that words name, in the order of the command line; ``-//x`` takes away what was named before it."""
-    names = Names(links, lambda word: session.wanted([word]))
-    found: dict[str, None] = {}
-    for word in words:
-        if word.startswith("-"):
-            for vertex in names(word[1:]):
-                found.pop(vertex, None)
-        else:
-            found |= dict.fromkeys(names(word))
-    if not found:
-        message = "nothing is left of what was named"
-        raise TargetError(message)
-    return list(found)
 
 
 COMMANDS: dict[str, Command] = {

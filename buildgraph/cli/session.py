@@ -40,6 +40,7 @@ from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.web import client
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
@@ -100,6 +101,7 @@ class Session:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
         self.cancelled.set()
         process.kill_all()
+        client.interrupt()
         if not self._unwinding:
             raise KeyboardInterrupt
 
@@ -425,8 +427,18 @@ class Session:
         return "" if here == "." or here.startswith("..") else here
 
     def wanted(self, patterns: Sequence[str]) -> list[str]:
-        """The nodes that patterns name."""
-        return self.nodes.of(self.select(patterns))
+        """The nodes that patterns name; ``@ARCH`` behind one takes those for an architecture."""
+        if any("@" in pattern for pattern in patterns):
+            from buildgraph.cli.naming import named
+            from buildgraph.graph.traverse import Links, is_external
+
+            if not any(is_external(pattern.removeprefix("-")) for pattern in patterns):
+                return named(patterns, Links(self.graph), self.matching)
+        return self.nodes.of(self.select(patterns))  # which refuses external packages: nothing here makes them
+
+    def matching(self, pattern: str) -> list[str]:
+        """The nodes that one pattern names, whatever their architecture."""
+        return self.nodes.of(self.select([pattern]))
 
     def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
         """Notes what a command printed: it will print the same while the workspace and these files stay as they are.

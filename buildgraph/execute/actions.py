@@ -290,7 +290,7 @@ class Executor:
         lines = log.read_text("utf-8", "replace").splitlines()
         kept = self.cas.put_file(log)
         tool = "melange" if materials.kind == "package" else "apko"
-        message = f"{tool} failed on {action.node.label} (exit code {code})"
+        message = f"{tool} failed on {action.node.id} (exit code {code})"
         shown = collect.from_the_error(lines, _LOG_TAIL)
         hint = collect.failure_hint(lines, materials)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"

@@ -98,47 +98,64 @@ def bring(source: PinnedSource, places: Iterable[str], scratch: Path, cas: Cas, 
 
     ``environment`` is git's, and with it the user's settings count (credentials, proxies). Raises RepositoryError, ToolError.
     """
-    commit = source.digest.partition(":")[2]
     said = []
     for number, place in enumerate(places):
         repository = new_repository(scratch / f"git-{number}", environment)
         try:
-            _fetch(repository, source, place, commit)
+            _fetch(repository, source, place, scratch / f"whole-{number}")
+            return _kept(replace(repository, environment={**repository.environment, **_NO_SETTINGS}), source, cas)
         except ToolError as error:
             if not error.details:
                 raise
             said.append(f"{place}: {error.details.splitlines()[-1]}")
-            continue
-        return _kept(replace(repository, environment={**repository.environment, **_NO_SETTINGS}), source, commit, cas)
     message = f"cannot bring {source.digest} of {source.address} ({source.place})"
     raise RepositoryError(message, details="\n".join(said), hint="is the network there? `source-mirrors:` can name another place")
 
 
-def _fetch(repository: Repository, source: PinnedSource, place: str, commit: str) -> None:
-    """By its hash; where a server does not give what no ref names, by the ref."""
+def _fetch(repository: Repository, source: PinnedSource, place: str, whole: Path) -> None:
+    """By its hash and with its depth; where a server gives only what a ref names, or all, out of the ref's whole history."""
     depth = (f"--depth={source.depth}",) if source.depth else ()
+    commit = source.digest.partition(":")[2]
     try:
         repository.ask(*_FETCH, *depth, "--", place, commit)
     except ToolError as refused:
+        between = new_repository(whole, repository.environment)
         try:
-            repository.ask(*_FETCH, *depth, "--", place, f"{source.ref or 'HEAD'}:refs/brought")
-            repository.ask("cat-file", "-e", commit)
+            between.ask(*_FETCH, "--", place, f"{source.ref or 'HEAD'}:refs/brought")
+            between.ask("config", "uploadpack.allowAnySHA1InWant", "true")
+            repository.ask(*_FETCH, *depth, "--", f"file://{whole}", commit)
         except ToolError:
             raise refused from None
 
 
-def _kept(repository: Repository, source: PinnedSource, commit: str, cas: Cas) -> Checkout:
+def _kept(repository: Repository, source: PinnedSource, cas: Cas) -> Checkout:
+    """What belongs to the commit, as one pack. Raises ToolError where the history is shorter than was asked for."""
+    commit = source.digest.partition(":")[2]
     peeled = repository.ask("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
     refs = {source.ref if source.ref.startswith(_BRANCH) else _DEFAULT_BRANCH: peeled}
     if source.ref.startswith(_TAG):
         refs[source.ref] = commit if peeled != commit else _new_tag(repository, source.ref.removeprefix(_TAG), commit)
     shallow = repository.folder / "shallow"
     cut = shallow.read_text().split() if shallow.exists() else []
+    if not _cut_where_asked(repository, peeled, source.depth, set(cut)):
+        message = f"{source.address} was cloned from what is itself a part"
+        raise ToolError(message, details="it has only a part of the history")
     name = repository.ask(*_PACK, str(repository.folder / "pack"), given=sorted(set(refs.values())), separator="\n").strip()
     files = [repository.folder / f"pack-{name}.{suffix}" for suffix in ("pack", "idx")]
     pack, index = (Digest(cas.put_file(path, move=True)) for path in files)
-    # Of a history that was brought by its branch only the part below the commit is kept.
     return Checkout(name, pack, index, refs, tuple(sorted(cut)))
+
+
+def _cut_where_asked(repository: Repository, commit: str, depth: int, cut: set[str]) -> bool:
+    """Whether the history ends after so many commits and no earlier, as it does where a server has only a part of it."""
+    if not depth:
+        return not cut
+    parents = {one: rest for one, *rest in map(str.split, repository.ask("rev-list", "--parents", commit).splitlines())}
+    generation = seen = {commit}
+    for _ in range(depth - 1):
+        generation = {parent for one in generation for parent in parents[one]} - seen
+        seen = seen | generation
+    return cut <= generation
 
 
 def _new_tag(repository: Repository, tag: str, commit: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +50,7 @@ def packages(out: Path, scratch: Path, cas: Cas) -> tuple[list[Output], list[Ind
 
 def image(out: Path, tag: str, cas: Cas) -> list[Output]:
     """Puts an image's OCI layout and SBOMs into the CAS, its index naming the tag; the outputs, sorted by path."""
-    _name_tag(out / LAYOUT / "index.json", tag)
+    _name_tag(out / LAYOUT, tag)
     outputs = []
     for path in sorted(_files(out)):
         relative = path.relative_to(out).as_posix()
@@ -63,16 +64,26 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _name_tag(index: Path, tag: str) -> None:
-    """apko leaves the descriptors without a reference; umoci, skopeo and others find an image of a layout by it."""
+def _name_tag(layout: Path, tag: str) -> None:
+    """apko leaves the descriptors without a reference; umoci, skopeo and others find an image of a layout by it.
+
+    A tag names one image, so where there are several, one for each architecture, what apko wrote becomes an index that the
+    layout's own refers to: the one that apko would publish.
+    """
+    path = layout / "index.json"
     try:
-        content = json.loads(index.read_bytes())
-        for manifest in content["manifests"]:
-            manifest.setdefault("annotations", {})[REF_NAME] = tag
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        written = path.read_bytes()
+        index = json.loads(written)
+        if len(index["manifests"]) > 1:
+            digest = hashlib.sha256(written).hexdigest()
+            (layout / "blobs/sha256" / digest).write_bytes(written)
+            one = {"mediaType": index["mediaType"], "digest": f"sha256:{digest}", "size": len(written)}
+            index = {"schemaVersion": 2, "mediaType": index["mediaType"], "manifests": [one]}
+        index["manifests"][0].setdefault("annotations", {})[REF_NAME] = tag
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"apko left no usable OCI layout: {error}"
         raise BuildError(message) from error
-    index.write_text(json.dumps(content, separators=(",", ":"), sort_keys=True), "utf-8")
+    path.write_text(json.dumps(index, separators=(",", ":"), sort_keys=True), "utf-8")
 
 
 def from_the_error(lines: Sequence[str], most: int) -> list[str]:
@@ -92,6 +103,11 @@ def failure_hint(lines: Iterable[str], materials: Materials) -> str:
             return "the step wanted the network: `network: on` for this target in the manifest grants it"
         if "no space left on device" in line.lower():
             return "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows"
+        if "Exec format error" in line:
+            return (
+                "this machine cannot run programs of that architecture: build on one that can, or have the kernel run them by"
+                " an emulator (qemu-user-static and binfmt_misc; docs/manual.md, Several architectures)"
+            )
         if "Operation not permitted" in line and "chown" in line:
             return "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest"
     return ""

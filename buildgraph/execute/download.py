@@ -77,6 +77,7 @@ class _Transfer:
             failed = self._attempt(shown)
             if failed is None:
                 return
+            _wait(self.access, 0)
             if failed.final or attempt == self.access.attempts:
                 message = f"cannot fetch {shown}: {failed.reason} ({attempt} attempt{'s' if attempt > 1 else ''})"
                 raise RepositoryError(message, hint=f"is the network there, and the server well? {_MIRRORS}")

@@ -215,13 +215,16 @@ def _taken(lines: Sequence[str], offered: Mapping[str, list[Locked]], world: Wor
 def _nothing_provides(text: str, world: World, pool: Pool, local_names: Sequence[str]) -> GraphError:
     need = world.needs.get(text) or Need(text)
     via = f" (asked for by {need.via})" if need.via and need.via != "environment" else ""
-    why = "no recipe of the workspace and no repository makes it"
+    name = Requirement.parse(text).name
+    why = f"no recipe of the workspace and no repository makes it for {world.architecture}"
+    if name in local_names:
+        why = f"no repository has it for {world.architecture}, and the recipe makes another version or is for other architectures"
     if not world.repositories:
         why = "no recipe of the workspace makes it, and no repository is named"
     message = f"nothing provides `{text}`{via}: {why}"
     where = Place(need.path, need.line) if need.path else None
     names = {*local_names, *(name for name in pool.names() if ":" not in name)}
-    hint = did_you_mean(Requirement.parse(text).name, names)
+    hint = did_you_mean(name, names - {name})
     if not hint and not world.repositories:
         hint = "`repositories:` and `keyring:` in buildgraph.yaml count for recipes that name none"
     return GraphError(message if where else f"{world.node}: {message}", where=where, hint=hint)

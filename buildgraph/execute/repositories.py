@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry, read_index_archive
@@ -63,14 +63,16 @@ class Repositories:
     def index(self, repository: str, architecture: str) -> tuple[Path, list[IndexEntry]]:
         """A folder that apko can use as this repository, and the entries of its index.
 
-        Raises RepositoryError where the index cannot be had or read.
+        All of them are of that architecture, as for apko, whatever the index says (``noarch``). Raises RepositoryError where
+        the index cannot be had or read.
         """
         key = (repository, architecture)
         if key not in self._indexes:
             folder = self._index_folder(repository, architecture)
             path = folder / architecture / INDEX
             try:
-                entries = read_index_archive(path.read_bytes(), f"{self.location(repository)}/{architecture}/{INDEX}")
+                where = f"{self.location(repository)}/{architecture}/{INDEX}"
+                entries = [_of(architecture, entry) for entry in read_index_archive(path.read_bytes(), where)]
             except OSError as error:
                 raise self._missing(repository, path, error) from error
             except RepositoryError as error:
@@ -196,6 +198,10 @@ class Repositories:
         if absent == [SEED]:
             hint += "; `make seed` makes it"
         return RepositoryError(f"cannot read {what} at {path}: {reason}", hint=hint)
+
+
+def _of(architecture: str, entry: IndexEntry) -> IndexEntry:
+    return entry if entry.arch == architecture else replace(entry, arch=architecture)
 
 
 def _check(copy: Path, locked: Locked, location: str) -> None:

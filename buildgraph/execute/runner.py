@@ -42,7 +42,7 @@ class LocalRunner:
 
     def reasons(self, name: str, action: Action) -> tuple[str, ...]:
         """Why the action has to run."""
-        return self.explainer.reasons(name, self.rebuilder.deep(name).document, action.document)
+        return self.explainer.reasons(name, self.rebuilder.deep(name), action)
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action and stores its record."""

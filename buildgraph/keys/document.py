@@ -7,8 +7,9 @@ order never matters, and a second entry of the same section and name with anothe
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,13 +61,12 @@ class KeyDocument:
         if len(unique) < len(ordered):
             for entry in ordered:
                 if unique[entry[:2]].value != entry.value:
-                    message = f"two values for {entry.section} {entry.name}"
-                    raise ValueError(message)
+                    raise _contradiction(entry.section, entry.name)
         return KeyDocument(tuple(unique.values()))
 
     def key(self) -> Digest:
         """The digest over what counts, independent of explanations."""
-        return digest_bytes(_JSON([FORMAT, [entry[:3] for entry in self.entries]]).encode())
+        return _key([entry[:3] for entry in self.entries])
 
     def to_bytes(self) -> bytes:
         """One JSON array a line: section, name, value, why, place."""
@@ -83,6 +83,26 @@ class KeyDocument:
                 raise ValueError(message)
             entries.append(Entry(*fields))
         return KeyDocument.of(entries)
+
+
+def key_of(values: Iterable[tuple[str, str, str]]) -> Digest:
+    """The key of the document whose entries have these sections, names and values; ValueError as ``KeyDocument.of``.
+
+    A key is asked for far more often than what explains it.
+    """
+    ordered = sorted(set(values))
+    for one, other in itertools.pairwise(ordered):
+        if one[:2] == other[:2]:
+            raise _contradiction(one[0], one[1])
+    return _key(ordered)
+
+
+def _key(values: Sequence[tuple[str, str, str]]) -> Digest:
+    return digest_bytes(_JSON([FORMAT, values]).encode())
+
+
+def _contradiction(section: str, name: str) -> ValueError:
+    return ValueError(f"two values for {section} {name}")
 
 
 def difference(old: KeyDocument, new: KeyDocument) -> list[Change]:

@@ -93,7 +93,10 @@ def export_image(record: Record, out: Path, folder: str, name: str, cas: Cas, at
 
 
 def _mirror(files: Mapping[str, Output], target: Path, cas: Cas) -> list[Path]:
-    """Makes ``target`` hold exactly these files; the index of a layout is linked last and old blobs go after that."""
+    """Makes ``target`` hold exactly these files; the index of a layout is linked last and old blobs go after that.
+
+    Folders that none of these files is in stay: images of the folder that is called as this image are there.
+    """
     present = [target / path for path in files]
     for path in sorted(files, key=lambda path: (path == "index.json", path)):
         destination = target / path
@@ -102,7 +105,9 @@ def _mirror(files: Mapping[str, Output], target: Path, cas: Cas) -> list[Path]:
             destination.parent.mkdir(parents=True, exist_ok=True)
             cas.link(files[path].digest, destination)
     keep = set(present)
-    for found in target.rglob("*"):
+    own = {path.partition("/")[0] for path in files}
+    tops = list(target.iterdir()) if target.is_dir() else []
+    for found in [path for top in tops for path in (top.rglob("*") if top.name in own else [top])]:
         if found not in keep and not found.is_dir():
             found.unlink()
     return present

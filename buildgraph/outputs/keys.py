@@ -12,9 +12,11 @@ from pathlib import Path
 from buildgraph.apk import signing
 from buildgraph.errors import OutputError, ToolError
 from buildgraph.execute import git
+from buildgraph.keys import ed25519
 from buildgraph.outputs.export import SigningKey
 
 DEFAULT_NAME = "buildgraph"
+RESULTS_NAME = "results.key"
 GITIGNORE = ".gitignore"
 
 
@@ -48,15 +50,29 @@ def new_key(path: Path, environment: Mapping[str, str]) -> bool:
     return told
 
 
+def new_results_key(path: Path, environment: Mapping[str, str]) -> tuple[str, bool]:
+    """Makes a key that results are signed with; its public half, and whether the folder's .gitignore had to say so."""
+    told = not path.exists() and keep_from_git(path, environment)
+    private = ed25519.generate()
+    _write_secret(path, private.encode() + b"\n")
+    return ed25519.public(private), told
+
+
 def make_key(path: Path) -> None:
     """Makes a key pair, never over an existing one. Raises OutputError."""
+    pem = signing.generate_key()
+    _write_secret(path, pem, signing.public_key(pem))
+
+
+def _write_secret(path: Path, private: bytes, public: bytes | None = None) -> None:
+    """Writes a private key, never over an existing one, and beside it the public one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pem = signing.generate_key()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(pem)
-        path.with_name(path.name + ".pub").write_bytes(signing.public_key(pem))
+            stream.write(private)
+        if public is not None:
+            path.with_name(path.name + ".pub").write_bytes(public)
     except FileExistsError as error:
         message = f"{path} is there already"
         raise OutputError(message, hint="take another name, or remove it if nothing was signed with it") from error

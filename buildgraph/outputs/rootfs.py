@@ -6,15 +6,19 @@ writes no whiteouts, but they are honoured.
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import posixpath
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from buildgraph.errors import OutputError
+from buildgraph.recipes.architecture import to_apk
 
 _WHITEOUT = ".wh."
 
@@ -34,12 +38,16 @@ def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]
     """The configuration and the layer files of the image for an architecture (as OCI names it). Raises OutputError."""
     try:
         index = json.loads((layout / "index.json").read_bytes())
-        manifest = _manifest(layout, index, architecture)
-        config = _blob(layout, manifest["config"]["digest"]).get("config", {})
+        images = [(manifest, _blob(layout, manifest["config"]["digest"])) for manifest in _manifests(layout, index)]
+        found = {image["architecture"]: (manifest, image.get("config", {})) for manifest, image in images}
+        manifest, config = found.get(architecture, ({"layers": []}, {}))
         layers = [_blob_path(layout, layer["digest"]) for layer in manifest["layers"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{layout} is no OCI layout that can be run: {error!r}"
         raise OutputError(message) from error
+    if architecture not in found:
+        message = f"there is no image for {to_apk(architecture)}, only for {', '.join(map(to_apk, sorted(found)))}"
+        raise OutputError(message, hint="`bg run --arch` takes another, where the machine can run its programs")
     return (
         ImageConfig(
             user=config.get("User", ""),
@@ -52,17 +60,14 @@ def read_image(layout: Path, architecture: str) -> tuple[ImageConfig, list[Path]
     )
 
 
-def _manifest(layout: Path, index: Mapping[str, Any], architecture: str) -> Any:
-    entries = index["manifests"]
-    for entry in entries:
+def _manifests(layout: Path, index: Mapping[str, Any]) -> Iterator[Any]:
+    """The manifests of an index and of the indexes in it."""
+    for entry in index["manifests"]:
         content = _blob(layout, entry["digest"])
         if "manifests" in content:
-            return _manifest(layout, content, architecture)
-        platform = entry.get("platform", {})
-        if len(entries) == 1 or platform.get("architecture") == architecture:
-            return content
-    message = f"no image for {architecture}"
-    raise ValueError(message)
+            yield from _manifests(layout, content)
+        else:
+            yield content
 
 
 def _blob_path(layout: Path, digest: str) -> Path:
@@ -88,7 +93,8 @@ def unpack(layers: Sequence[Path], root: Path) -> dict[str, tuple[int, int]]:
         for layer in layers:
             with tarfile.open(layer) as archive:
                 _remove_whiteouts(archive, root)
-                archive.extractall(root, filter=_member)  # noqa: S202 - the filter refuses what leaves the root
+                archive.extraction_filter = lambda member, _: member
+                archive.extractall(root, _members(archive, root))  # noqa: S202 - what leaves the root is refused there
                 folders.update((member.name.strip("/"), (member.uid, member.mode)) for member in archive if member.isdir())
     except (OSError, tarfile.TarError) as error:
         message = f"cannot unpack a layer of the image: {error}"
@@ -96,13 +102,24 @@ def unpack(layers: Sequence[Path], root: Path) -> dict[str, tuple[int, int]]:
     return folders
 
 
-def _member(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-    if Path(member.name).name.startswith(_WHITEOUT) or member.isdev():
-        return None
-    mode = member.mode
-    kept = tarfile.tar_filter(member, path)
-    mode = mode | 0o700 if member.isdir() else mode
-    return kept.replace(mode=mode, uid=None, gid=None, uname=None, gname=None, deep=False)  # type: ignore[arg-type]  # None: as it is
+def _members(archive: tarfile.TarFile, root: Path) -> Iterator[tarfile.TarInfo]:
+    """What is to be unpacked, owned by whoever runs this; TarError for what would lie outside the root, be it by a link.
+
+    tarfile's own filters would do, but Debian 12's Python is older than they are.
+    """
+    inside = os.path.realpath(root)
+    for member in archive:
+        if posixpath.basename(member.name).startswith(_WHITEOUT) or member.isdev():
+            continue
+        kept = copy.copy(member)
+        kept.name = member.name.lstrip("/")
+        for name in (kept.name, *([member.linkname] if member.islnk() else ())):
+            if os.path.commonpath([inside, os.path.realpath(os.path.join(inside, name))]) != inside:  # noqa: PTH118 - as text
+                message = f"{member.name} would lie outside of the root"
+                raise tarfile.ReadError(message)
+        kept.mode = member.mode | 0o700 if member.isdir() else member.mode
+        kept.uid, kept.gid, kept.uname, kept.gname = os.getuid(), os.getgid(), "", ""
+        yield kept
 
 
 def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from buildgraph.errors import RecipeError
 from buildgraph.keys.document import Change, Entry, KeyDocument, difference
@@ -27,6 +28,14 @@ UserTree = Callable[[str], tuple[str, YamlMapping]]
 Text = Callable[[str, str], str | None]
 
 
+class Documented(Protocol):
+    """A key with the document behind it, which takes time to make."""
+
+    @property
+    def document(self) -> KeyDocument:
+        """The document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explainer:
     """Tells reasons; ``texts`` and ``user_tree`` give what is there now, the store what was there last time."""
@@ -35,7 +44,7 @@ class Explainer:
     texts: Texts
     user_tree: UserTree
 
-    def reasons(self, name: str, deep: KeyDocument, action: KeyDocument | None) -> tuple[str, ...]:
+    def reasons(self, name: str, deep: Documented, action: Documented | None) -> tuple[str, ...]:
         """Why a node has to run; the action's document says more than the deep one, where it is known already."""
         changes = self.changes(name, deep, action)
         if changes is None:
@@ -43,7 +52,7 @@ class Explainer:
         teller = Teller(lambda _, old: self.store.text(old), lambda name, new: self.texts(name).get(new), self.user_tree)
         return teller.tell(name, changes) or (GONE,)
 
-    def changes(self, name: str, deep: KeyDocument, action: KeyDocument | None) -> list[Change] | None:
+    def changes(self, name: str, deep: Documented, action: Documented | None) -> list[Change] | None:
         """The entries that differ from last time; None where there was no last time."""
         last = self.store.last(name)
         if last is None:
@@ -52,9 +61,9 @@ class Explainer:
             record = self.store.previous(last.action)
             before = self.store.document(record.document) if record else None
             if before is not None:
-                return difference(before, action)
+                return difference(before, action.document)
         before = self.store.document(last.deep_document)
-        return None if before is None else difference(before, deep)
+        return None if before is None else difference(before, deep.document)
 
 
 @dataclass(frozen=True, slots=True)

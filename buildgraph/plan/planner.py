@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from buildgraph.keys.digest import Digest, parse_digest
-from buildgraph.keys.document import KeyDocument
+from buildgraph.plan.explain import Documented
 from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
 
 # hit: the deep key is known; spared: only the action key is; run: it has to run; maybe: it runs unless what it depends on
@@ -44,7 +44,7 @@ class Plan:
     settled: bool = True
 
 
-Reasons = Callable[[str, KeyDocument, "KeyDocument | None"], tuple[str, ...]]
+Reasons = Callable[[str, Documented, "Documented | None"], tuple[str, ...]]
 
 
 def make_plan(
@@ -54,7 +54,7 @@ def make_plan(
     network: Callable[[str], tuple[str, ...]],
     before: Mapping[str, Decision] | None = None,
 ) -> Plan:
-    """Plans a build of the wanted nodes. ``explain`` gives the reasons from a node, its deep document and its action's.
+    """Plans a build of the wanted nodes. ``explain`` gives the reasons from a node, its deep key and its action.
 
     ``before`` are decisions that were made with the same keys and the same cache, and so hold.
     """
@@ -172,7 +172,7 @@ class _Planner:
         blocked = self._blocked(name)
         if blocked:
             return Decision("blocked", blocked, (), deep.key, "")
-        reasons = self.explain(name, deep.document, action.document if action else None)
+        reasons = self.explain(name, deep, action)
         only_below = self._open(name) and bool(reasons) and all(reason.startswith("depends on ") for reason in reasons)
         return Decision("maybe" if only_below else "run", reasons, self.network(name), deep.key, action.key if action else "")
 

@@ -19,7 +19,7 @@ from buildgraph.errors import BgError
 from buildgraph.graph.model import Graph, Node
 from buildgraph.graph.resolve import Built, Locals, Metadata, Resolution, Walk, unknown
 from buildgraph.keys.digest import Digest, digest_bytes, digest_text
-from buildgraph.keys.document import Entry, KeyDocument
+from buildgraph.keys.document import Entry, KeyDocument, key_of
 from buildgraph.plan.record import DeepRecord, Found, Record
 from buildgraph.recipes.values import Need
 
@@ -37,13 +37,21 @@ class Store(Protocol):
         """Says which deep keys are about to be asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeepKey:
-    """A node's deep key, the document behind it, and what was resolved on what recipes declare."""
+    """A node's deep key, what was resolved on what recipes declare, and the document behind it, made when it is asked for."""
 
     key: Digest
-    document: KeyDocument
     resolutions: Mapping[str, Resolution]
+    explain: Callable[[], KeyDocument] = field(repr=False)
+    _document: KeyDocument | None = None
+
+    @property
+    def document(self) -> KeyDocument:
+        """The document behind the key."""
+        if self._document is None:
+            self._document = self.explain()
+        return self._document
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +185,18 @@ class Rebuilder:
 
     def _deep_key(self, node: Node) -> DeepKey:
         resolutions = _results(self._declared_walks(node.id))
-        entries = [*self.own(node.id)]
         # A local package that only an external one asks for is no dependency of the graph: the deep record has its key.
         declared = set(self.graph.dependencies[node.id])
+        own, keys = self.own(node.id), {name: f"{self.deep_key(name)} {name}" for name in declared}
+        values = [entry[:3] for entry in own]
         for architecture, resolution in resolutions.items():
-            entries += external_entries(architecture, resolution)
-            entries += [Entry("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
-            for name, package in resolution.packages.items():
-                cause = resolution.causes[name]
-                key = self.deep_key(package.node) if package.node in declared else "asked for by the pool"
-                entries.append(
-                    Entry("local", f"{architecture}/{name}", f"{key} {package.node}", f"needed as {cause.text}", cause.place)
-                )
-        document = KeyDocument.of(entries)
-        return DeepKey(document.key(), document, resolutions)
+            values += [entry[:3] for entry in external_entries(architecture, resolution)]
+            values += [("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
+            values += [
+                ("local", f"{architecture}/{name}", keys.get(package.node) or f"{_BY_POOL} {package.node}")
+                for name, package in resolution.packages.items()
+            ]
+        return DeepKey(key_of(values), resolutions, lambda: _deep_document(own, resolutions, keys))
 
     def prepare(self, names: Iterable[str]) -> None:
         """Says which nodes are about to be looked up, so that caches on other machines are asked once for all of them."""
@@ -369,6 +375,22 @@ def package_output(record: Record, name: str, architecture: str) -> tuple[str, D
         if output.path == path:
             return path, output.digest
     raise KeyError(path)
+
+
+_BY_POOL = "asked for by the pool"
+
+
+def _deep_document(own: Sequence[Entry], resolutions: Mapping[str, Resolution], keys: Mapping[str, str]) -> KeyDocument:
+    """What a deep key is made of, and why; ``keys`` are the values of the nodes that it depends on."""
+    entries = [*own]
+    for architecture, resolution in resolutions.items():
+        entries += external_entries(architecture, resolution)
+        entries += [Entry("external", f"{architecture}/{text}", "missing") for text in resolution.reach.missing]
+        for name, package in resolution.packages.items():
+            cause = resolution.causes[name]
+            value = keys.get(package.node) or f"{_BY_POOL} {package.node}"
+            entries.append(Entry("local", f"{architecture}/{name}", value, f"needed as {cause.text}", cause.place))
+    return KeyDocument.of(entries)
 
 
 def external_entries(architecture: str, resolution: Resolution) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
@@ -94,6 +94,7 @@ class RecordStore:
     believed: frozenset[str] = frozenset({"trusted"})
     elsewhere: Elsewhere | None = None
     brings: bool = True
+    elsewhere_only: set[Digest] = field(default_factory=set)  # actions that were found, and whose outputs are not here
 
     def prepare(self, deep_keys: Iterable[Digest]) -> None:
         """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs."""
@@ -131,7 +132,10 @@ class RecordStore:
             return None
         if self.brings:
             return record if self.elsewhere.bring_all([record])[0] else None
-        return record if self.elsewhere.can_bring(output.digest for output in self._lacking(record)) else None
+        lacking = self._lacking(record)
+        if lacking:
+            self.elsewhere_only.add(action)
+        return record if self.elsewhere.can_bring(output.digest for output in lacking) else None
 
     def _lacking(self, record: Record) -> list[Output]:
         return [output for output in record.outputs if not self.cas.has(output.digest, size=output.size)]

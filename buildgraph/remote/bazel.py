@@ -86,6 +86,7 @@ class BazelStore:
         try:
             with failing(), request(method, f"{self._address}/{path}", self._access, headers, body=body) as answer:
                 yield answer
+                answer.drain_conn()  # what is left of it (an error's page), so that the connection can be used again
         except WebError as error:
             raise StoreError(error.reason) from error
         except BgError as error:  # a netrc that cannot be read

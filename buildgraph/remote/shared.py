@@ -7,6 +7,7 @@ its blobs are here. Look-ups and transfers run in threads; uploads end before ``
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from typing import BinaryIO
 
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import BgError, CacheError
-from buildgraph.keys.digest import Digest
+from buildgraph.keys.digest import Digest, digest_bytes
 from buildgraph.plan.record import DeepRecord, Record
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
@@ -30,6 +31,7 @@ from buildgraph.remote.trust import Trust
 
 _AT_ONCE = 16
 _CHUNK = 1 << 20
+_IN_MEMORY = 1 << 20  # bytes of a blob that takes no detour by a file of its own
 _PATIENCE = 600.0  # seconds that uploads may take after the build
 
 
@@ -135,17 +137,25 @@ class SharedCache:
         return False
 
     def _fetch(self, store: Store, digest: Digest, blob: Blob) -> None:
+        if blob.size <= _IN_MEMORY:
+            buffer = io.BytesIO()
+            store.read(blob, _Bounded(buffer, blob.size))
+            found = digest_bytes(buffer.getvalue())
+            _check(found, digest)
+            self._keep(lambda: self._cas.put_bytes(buffer.getvalue()))
+            return
         with self._cas.scratch() as scratch:
             path = scratch / "blob"
             with path.open("xb") as stream:
                 store.read(blob, _Bounded(stream, blob.size))
-            try:
-                stored = self._cas.put_file(path, move=True)
-            except CacheError as error:
-                raise StoreError(error.what) from error
-        if stored != digest:
-            message = "a blob has other bytes than its name says"
-            raise StoreError(message)
+            # Under the name that it has, whatever that is; one that nobody asked for is removed some day.
+            _check(self._keep(lambda: self._cas.put_file(path, move=True)), digest)
+
+    def _keep(self, action: Callable[[], str]) -> str:
+        try:
+            return action()
+        except CacheError as error:
+            raise StoreError(error.what) from error
 
     def _arrived(self, record: Record) -> None:
         """Counts the time that a result saved, and gives it to earlier levels."""
@@ -232,6 +242,12 @@ class SharedCache:
         self._workers.shutdown(wait=False, cancel_futures=True)
         for level in self.levels:
             level.store.close()
+
+
+def _check(found: str, wanted: Digest) -> None:
+    if found != wanted:
+        message = "a blob has other bytes than its name says"
+        raise StoreError(message)
 
 
 class _Bounded:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 from buildgraph import __version__
 from buildgraph.errors import RepositoryError
@@ -13,6 +16,7 @@ from buildgraph.web.access import Access, Login, without_login
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3.connection import HTTPConnection
 
 Answer: TypeAlias = "BaseHTTPResponse"
 CONNECTIONS = 16  # to one server
@@ -48,6 +52,9 @@ def request(
     """
     from urllib3 import Retry, Timeout
 
+    if _stopped.is_set():
+        message = "interrupted"
+        raise WebError(message, is_final=True)
     sent = {"User-Agent": f"buildgraph/{__version__}", **(headers or {})}
     login = login or access.login(address)
     if login is not None and "Authorization" not in sent:
@@ -63,6 +70,20 @@ def request(
         preload_content=False,
         decode_content=False,
     )
+
+
+def interrupt() -> None:
+    """Ends every request that is under way, however silent its server is, and has those to come fail: the process is to end."""
+    _stopped.set()
+    for connection in list(_connections):
+        sock = connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+_stopped = threading.Event()
+_connections: WeakSet[HTTPConnection] = WeakSet()
 
 
 @contextmanager
@@ -103,15 +124,40 @@ def _pool(proxy: str) -> PoolManager:
     from urllib3.exceptions import LocationValueError
 
     if not proxy:
-        return PoolManager(maxsize=CONNECTIONS)
+        return _known(PoolManager(maxsize=CONNECTIONS))
     try:
         login = Access().login(proxy)
         headers = {"Proxy-Authorization": login.header()} if login else None
-        return ProxyManager(without_login(proxy), maxsize=CONNECTIONS, proxy_headers=headers)
+        return _known(ProxyManager(without_login(proxy), maxsize=CONNECTIONS, proxy_headers=headers))
     except (LocationValueError, ValueError) as error:
         message = "the proxy that the environment names is no address that can be used"
         hint = "HTTP_PROXY and HTTPS_PROXY are addresses such as http://proxy.example:3128"
         raise RepositoryError(message, hint=hint) from error
+
+
+def _known(manager: PoolManager) -> PoolManager:
+    """The same, with connections that ``interrupt`` knows."""
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    class Http(HTTPConnection):
+        def connect(self) -> None:
+            _connections.add(self)
+            super().connect()
+
+    class Https(HTTPSConnection):
+        def connect(self) -> None:
+            _connections.add(self)
+            super().connect()
+
+    class HttpPool(HTTPConnectionPool):
+        ConnectionCls = Http
+
+    class HttpsPool(HTTPSConnectionPool):
+        ConnectionCls = Https
+
+    manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+    return manager
 
 
 def _causes(error: BaseException) -> list[BaseException]:

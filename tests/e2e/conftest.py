@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import pytest
 
 from buildgraph.apk import signing
-from buildgraph.cli.places import user_cache
 from buildgraph.execute.tools import Toolbox
-from tests.e2e.ordinary import as_ordinary_user, give
+from tests.e2e.ordinary import ordinary_workspace
 from tests.e2e.workspace import MANIFEST, ROOT, Workspace, make_workspace
 from tools.seed.names import SETS
 
@@ -105,21 +103,8 @@ def seed_with_git() -> Path:
 @pytest.fixture
 def ordinary(empty: Workspace, seed: Path, toolbox: Toolbox) -> Iterator[Workspace]:
     """An empty workspace of an ordinary user, who is the one that runs bg in it."""
-    with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        base.chmod(0o755)
-        for part in ("ws", "home"):
-            shutil.copytree(empty.root.parent / part, base / part)
-            give(base / part)
-        tools = base / "tools"
-        tools.mkdir()
-        made = Path(user_cache(os.environ), "tools")  # as a whole: a program may need the libraries beside it
-        needed = [seed, *([made] if made.is_dir() else [])]
-        for tool in ("melange", "apko", "bwrap"):
-            path: Path = getattr(toolbox, tool)
-            (tools / tool).symlink_to(path)
-            needed += [] if path.is_relative_to(made) else [path]
-        yield Workspace(base / "ws", base / "home", tools, within=as_ordinary_user(base, needed))
+    with ordinary_workspace(empty, toolbox, [seed]) as workspace:
+        yield workspace
 
 
 def _copy_or_link(source: str, target: str) -> str:

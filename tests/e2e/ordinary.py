@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.workspace import ROOT
+from buildgraph.cli.places import user_cache
+from buildgraph.execute.tools import Toolbox
+from tests.e2e.workspace import ROOT, Workspace
 
 USER = 1000
 
@@ -18,6 +23,26 @@ def give(folder: Path) -> None:
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, USER, USER, follow_symlinks=False)
+
+
+@contextmanager
+def ordinary_workspace(model: Workspace, toolbox: Toolbox, needed: Sequence[Path]) -> Iterator[Workspace]:
+    """A copy of a workspace and its home that is an ordinary user's, who is the one that runs bg in it."""
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        for folder, part in ((model.root, "ws"), (model.home, "home")):
+            shutil.copytree(folder, base / part, symlinks=True)
+            give(base / part)
+        tools = base / "tools"
+        tools.mkdir()
+        made = Path(user_cache(os.environ), "tools")  # as a whole: a program may need the libraries beside it
+        used = [*needed, *([made] if made.is_dir() else [])]
+        for tool in ("melange", "apko", "bwrap"):
+            path: Path = getattr(toolbox, tool)
+            (tools / tool).symlink_to(path)
+            used += [] if path.is_relative_to(made) else [path]
+        yield Workspace(base / "ws", base / "home", tools, within=as_ordinary_user(base, used))
 
 
 def as_ordinary_user(base: Path, needed: Iterable[Path]) -> list[str]:

@@ -213,7 +213,7 @@ def test_another_machine_builds_nothing_after_an_import(built: Workspace, tmp_pa
 def test_killed_collections_lose_nothing_that_is_kept(
     empty: Workspace, tmp_path: Path, in_background: Background, seed: int
 ) -> None:
-    """Fifty kills of the command a seed: every blob and every record is right, and builds are, of what is kept without an action."""
+    """Fifty kills a seed: every blob and every record is right, what is kept is a hit, and the next build is right."""
     chain(empty)
     expected = empty.build("//...").digests()
     forget_builds(empty)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from buildgraph.apk import signing
+from tests.e2e import tiny
 from tests.e2e.workspace import Workspace
 
 pytestmark = pytest.mark.e2e
@@ -153,3 +154,16 @@ def test_an_output_that_was_edited_is_put_right(example: Workspace) -> None:
     shutil.rmtree(example.root / "out")
     example.build("//...")
     assert victim.read_bytes() == before
+
+
+def test_images_of_a_folder_called_as_an_image(empty: Workspace) -> None:
+    """`//:web` and `//web:debug` lie within one another, and neither takes away the other's files."""
+    for recipe in ("web", "web/debug"):
+        empty.write(f"recipes/{recipe}.yaml", tiny.image("base"))
+    for target in ("//...", "//web:debug", "//:web"):
+        empty.write("recipes/base.yaml", tiny.package("base", f'echo {target} >"$OUT/usr/share/base"'))
+        empty.build(target)
+    for folder in ("web", "web/debug"):
+        layout = empty.root / "out/oci" / folder
+        (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
+        assert (layout / "blobs/sha256" / manifest["digest"].removeprefix("sha256:")).is_file()

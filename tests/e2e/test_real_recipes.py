@@ -18,7 +18,7 @@ from tests.e2e.workspace import Workspace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-CORPUS = Path(os.environ.get("BG_CORPUS", "/work/shared/corpus")) / "wolfi-os-8190a165.tar.xz"
+CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus" / "wolfi-os-8190a165.tar.xz"
 RECIPES = ("zip", "libev", "mpdecimal", "cppunit", "potrace")
 MANIFEST = """\
 repositories: [{wolfi}]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from buildgraph.keys import ed25519
 from tests.e2e import tiny
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import ROOT, Workspace
 
 pytestmark = pytest.mark.e2e
+
+LABELS = ("one", "two", "three", "four", "five", "all")
+EVERYTHING = {f"//:{name}" for name in LABELS}
+IMAGE = "out/oci/all/index.json"
+TRUSTED, FORK = ed25519.generate(), ed25519.generate()
 
 
 @pytest.fixture
@@ -23,43 +30,203 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def key() -> str:
-    """The private key of the writers."""
-    return ed25519.generate()
-
-
-@pytest.fixture
-def first(empty: Workspace, store: Path, key: str) -> Workspace:
-    """A machine with some recipes, a store that it may write, and a key of its own."""
+def first(empty: Workspace, store: Path) -> Workspace:
+    """A machine with some recipes, and a store for which it has the key."""
     tiny.chain(empty)
     with (empty.root / "buildgraph.yaml").open("a") as manifest:
         manifest.write(
             f"remotes: [{{url: {store}, mode: read-write, name: share}}]\n"
-            f"trust: {{ci: {{key: {ed25519.public(key)!r}, tiers: [trusted, local]}}}}\n"
+            "trust:\n"
+            f"  ci: {{key: {ed25519.public(TRUSTED)!r}, tiers: [trusted, local]}}\n"
+            f"  forks: {{key: {ed25519.public(FORK)!r}, tiers: [pr/*]}}\n"
         )
+    empty.environment["BG_CACHE_KEY"] = TRUSTED
     return empty
 
 
-def another(machine: Workspace, name: str) -> Workspace:
-    """A machine with the same files and nothing built."""
+def another(machine: Workspace, name: str, **environment: str) -> Workspace:
+    """A machine with the same files and nothing built; it has no key."""
     base = machine.root.parent / name
     shutil.copytree(machine.root, base / "ws", ignore=shutil.ignore_patterns("cache", "out"))
     shutil.copytree(machine.home / ".config", base / "home/.config")
-    return Workspace(base / "ws", base / "home", machine.tools)
+    return Workspace(base / "ws", base / "home", machine.tools, environment)
 
 
-def signing(key: str, tier: str = "local") -> dict[str, str]:
-    """The environment of somebody who writes results."""
-    return {"BG_CACHE_KEY": key, "BG_CACHE_TIER": tier}
+def blobs(machine: Workspace) -> set[str]:
+    """The digests of all that a machine has in its cache."""
+    return {path.name for path in (machine.root / "cache/blobs").rglob("*") if path.is_file()}
 
 
-def test_the_second_machine_runs_nothing(first: Workspace, key: str) -> None:
-    """It has the image of the first, byte for byte, and downloads no package that it was not asked for."""
-    everything = {f"//:{name}" for name in ("one", "two", "three", "four", "five", "all")}
-    assert first.build("//...", env=signing(key)).ran == everything
+def test_the_second_machine_runs_nothing(first: Workspace) -> None:
+    """It has the image of the first, byte for byte, and of the packages that are in it not one is brought."""
+    built = first.build("//...")
+    assert built.ran == EVERYTHING
     second = another(first, "second")
     done = second.build("//:all")
     assert done.ran == set()
-    image = "out/oci/all/index.json"
-    assert (second.root / image).read_bytes() == (first.root / image).read_bytes()
-    assert not list((second.root / "cache/blobs").rglob("*.apk"))
+    assert (second.root / IMAGE).read_bytes() == (first.root / IMAGE).read_bytes()
+    packages = {digest.removeprefix("blake3:") for name, digest in built.digests().items() if name.endswith(".apk")}
+    assert len(packages) == 5
+    assert not blobs(second) & packages
+    assert "cache  share: 1 hit, 0 misses" in done.err
+    # Asked for, they come; the image is here already.
+    assert second.build("//...").ran == set()
+    assert packages <= blobs(second)
+
+
+def test_a_plan_asks_without_bringing_anything(first: Workspace, store: Path) -> None:
+    """What can be had is not to be built; a machine that was offline then learns of it the next time."""
+    second = another(first, "second")
+    assert "6 to build" in second.bg("plan").out
+    first.build("//...")
+    assert "0 to build, 6 cached" in second.bg("plan").out
+    assert blobs(second) == set()
+    # And forgets it if they are lost meanwhile.
+    moved = store.rename(store.with_name("elsewhere"))
+    assert "6 to build" in second.bg("plan").out
+    moved.rename(store)
+    assert second.build("//...").ran == set()
+
+
+def test_only_what_changed_is_built_and_shared(first: Workspace) -> None:
+    """After an edit the second machine takes the rest from the first, and gives back what it built."""
+    first.build("//...")
+    second = another(first, "second", BG_CACHE_KEY=TRUSTED)
+    for machine in (first, second):
+        machine.edit("recipes/two.yaml", "echo two", "echo 2")
+    assert second.build("//...").ran == {"//:two", "//:four", "//:all"}
+    assert first.build("//...").ran == set()
+
+
+def test_a_pull_request_reads_and_its_results_stay_its_own(first: Workspace, store: Path) -> None:
+    """It uses what the protected branch built; what it builds is used by itself alone, and by no release."""
+    first.environment["BG_CACHE_TIER"] = "trusted"
+    first.build("//:four")
+    fork = another(first, "fork", BG_CACHE_KEY=FORK, BG_CACHE_TIER="pr/7")
+    assert fork.build("//...").ran == {"//:five", "//:all"}
+    again = another(first, "again", BG_CACHE_TIER="pr/7")
+    assert again.build("//...").ran == set()
+    other = another(first, "other", BG_CACHE_TIER="pr/8")
+    assert "2 to build, 4 cached" in other.bg("plan").out
+    assert first.build("//...").ran == {"//:five", "//:all"}
+
+
+def test_what_a_pull_request_left_on_a_machine_is_not_built_upon(first: Workspace) -> None:
+    """A runner keeps its cache from job to job: a release takes from it only what releases made."""
+    runner = another(first, "runner", BG_CACHE_TIER="pr/7")
+    runner.build("//:one")
+    runner.environment["BG_CACHE_TIER"] = "trusted"
+    assert runner.build("//:one").ran == {"//:one"}
+    assert runner.build("//:one").ran == set()
+
+
+@pytest.mark.parametrize("harm", ["signature", "bytes", "gone", "garbage"])
+def test_a_spoilt_store_never_spoils_a_build(first: Workspace, store: Path, harm: str) -> None:
+    """Whatever somebody does to it, the build is right; at worst it does all the work."""
+    first.build("//...")
+    kind = "results" if harm in {"signature", "garbage"} else "blobs"
+    for path in (store / kind).rglob("*"):
+        if path.is_file():
+            if harm == "gone":
+                path.unlink()
+            elif harm == "signature":
+                path.write_bytes(path.read_bytes().replace(b'"sig":"', b'"sig":"AAAA', 1))
+            else:
+                path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    second = another(first, "second")
+    done = second.build("//:all")
+    assert done.ran == EVERYTHING
+    assert (second.root / IMAGE).read_bytes() == (first.root / IMAGE).read_bytes()
+    assert "cache  share:" in done.err
+
+
+def test_a_store_that_is_not_there_costs_a_line(first: Workspace, store: Path) -> None:
+    """As a share that is not mounted."""
+    shutil.rmtree(store)
+    done = first.build("//:one")
+    assert done.ran == {"//:one"}
+    assert "failed: No such file or directory" in done.err
+    assert not store.exists()
+
+
+def test_without_a_key_nothing_is_sent(first: Workspace, store: Path) -> None:
+    """And it is said."""
+    del first.environment["BG_CACHE_KEY"]
+    done = first.build("//:one")
+    assert "nothing is sent there, since BG_CACHE_KEY has no key" in done.err
+    assert list(store.iterdir()) == []
+
+
+def test_a_release_may_take_nothing_from_elsewhere(first: Workspace) -> None:
+    """With --no-remote-read all is built here, and still given away."""
+    first.build("//:one")
+    second = another(first, "second", BG_CACHE_KEY=TRUSTED)
+    done = second.build("//:one", "--no-remote-read")
+    assert done.ran == {"//:one"}
+    assert "results and" in done.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("BG_CACHE_TIER", "release", "BG_CACHE_TIER is `release`, which is no tier"),
+        ("BG_CACHE_TIER", "pr/", "which is no tier"),
+        ("BG_CACHE_KEY", "ed25519:AAAA", "is no key to sign results with"),
+        ("BG_CACHE_KEY", "/nowhere/key", "cannot read the key in BG_CACHE_KEY: No such file or directory"),
+    ],
+)
+def test_mistakes_in_the_environment(first: Workspace, variable: str, value: str, told: str) -> None:
+    """They are told, and a key that is none is not shown."""
+    done = first.bg("build", "//:one", env={variable: value})
+    assert done.code == 2
+    assert told in done.err
+    assert "AAAA" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("remotes: [{mode: read}]", "a remote needs a `url`"),
+        ("remotes: [{url: x, mode: reads}]", "mode must be one of read, write, read-write"),
+        ("remotes: [{url: x, nam: y}]", "unknown key `nam`"),
+        ("remotes: [{url: 'htps://cache.example'}]", "`htps://cache.example` is no address of a cache"),
+        ("remotes: [{url: 'https://me:secret@cache.example'}]", "with a user or password in it"),
+        ("trust: {ci: {key: 'ed25519:AAAA'}}", "needs a `key` and `tiers`"),
+        ("remotes: [{url: x}]\ntrust: {ci: {key: nonsense, tiers: [trusted]}}", "the key `ci` of `trust:` is none"),
+    ],
+)
+def test_mistakes_in_the_manifest(empty: Workspace, line: str, told: str) -> None:
+    """They are told with what to do."""
+    tiny.chain(empty)
+    with (empty.root / "buildgraph.yaml").open("a") as manifest:
+        manifest.write(line + "\n")
+    done = empty.bg("plan")
+    assert done.code == 4
+    assert told in done.err
+    assert "secret" not in done.err
+
+
+def test_keys_for_results(empty: Workspace, store: Path) -> None:
+    """`bg keygen --results` makes one that works as it is told."""
+    tiny.chain(empty)
+    made = empty.bg("keygen", "--results")
+    assert made.code == 0, made.err
+    path, public = Path(made.out.split()[2]), made.out.split()[-1]
+    assert path.stat().st_mode & 0o777 == 0o600
+    with (empty.root / "buildgraph.yaml").open("a") as manifest:
+        manifest.write(f"remotes: [{{url: {store}, mode: read-write}}]\ntrust: {{me: {{key: '{public}', tiers: [local]}}}}\n")
+    empty.environment["BG_CACHE_KEY"] = str(path)
+    empty.build("//:one")
+    assert another(empty, "second").build("//:one").ran == set()
+    assert empty.bg("keygen", "--results").code == 12  # never over one that is there
+
+
+def test_two_machines_and_a_pull_request(seed: Path) -> None:
+    """The script that the manual names plays what it says, on a real bazel-remote."""
+    assert seed.is_dir()
+    played = subprocess.run(
+        [sys.executable, "-m", "scripts.sharing"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert played.stdout.count("ok   ") == 4
+    assert "401 Unauthorized" in played.stdout

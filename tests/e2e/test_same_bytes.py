@@ -111,6 +111,17 @@ def test_as_root_and_as_an_ordinary_user(ordinary: Workspace, expected: dict[str
     assert built.digests() == expected
 
 
+def test_offline_after_fetching(fresh: Workspace, expected: dict[str, str]) -> None:
+    """All that a build needs comes by `bg fetch`; the build itself has no network at all, and nothing else comes out."""
+    fetched = fresh.bg("fetch", "//...")
+    assert fetched.code == 0, fetched.err
+    if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0:
+        fresh.within = ["unshare", "--net"]
+    built = fresh.build("--offline", "//...")
+    assert len(built.ran) == len(PACKAGES) + len(IMAGES)
+    assert built.digests() == expected
+
+
 def test_without_the_sandbox(fresh: Workspace, expected: dict[str, str]) -> None:
     """Without the outer box the example comes out the same, and that is said."""
     built = fresh.build("--sandbox=off", "//...")

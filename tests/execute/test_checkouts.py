@@ -16,7 +16,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.errors import RepositoryError
 from buildgraph.execute.checkouts import Checkout, bring, checkout_from_json, settings_for
 from buildgraph.recipes.values import PinnedSource
-from tests.e2e.sources import Upstream, make_upstream
+from tests.e2e.sources import Upstream, archives_served, make_upstream
 
 
 @pytest.fixture
@@ -105,15 +105,32 @@ def test_a_pinned_tag_object_is_kept_as_it_is(upstream: Upstream, cas: Cas, tmp_
     assert made.git("describe") == "v1"
 
 
-def test_a_server_that_gives_only_what_a_ref_names(upstream: Upstream, cas: Cas, tmp_path: Path) -> None:
-    """By the first version of git's protocol: the commit comes with the history of its branch."""
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_server_that_gives_only_what_a_ref_names(upstream: Upstream, cas: Cas, tmp_path: Path, depth: int) -> None:
+    """By the first version of git's protocol, or as plain files over HTTP: the commit is found in the history of its branch."""
     (tmp_path / ".gitconfig").write_text("[protocol]\n\tversion = 0\n")
-    wanted = source(upstream, "v1^{commit}", "refs/heads/trunk", 0)
-    assert brought(wanted, upstream.folder, cas, tmp_path) == brought(wanted, upstream.folder, cas)
+    wanted = source(upstream, "v1^{commit}", "refs/heads/trunk", depth)
+    expected = brought(wanted, upstream.folder, cas)
+    assert brought(wanted, upstream.folder, cas, tmp_path) == expected
     with pytest.raises(RepositoryError) as caught:
         brought(replace(wanted, ref="refs/heads/none"), upstream.folder, cas, tmp_path)
     assert "a.yaml:3" in caught.value.what
     assert str(upstream.folder) in caught.value.details
+    upstream.git("update-server-info")
+    with archives_served(upstream.folder / ".git") as address, cas.scratch() as scratch:
+        assert bring(wanted, [address], scratch, cas, {"PATH": os.environ["PATH"]}) == expected
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_history_that_is_cut_off_is_not_what_was_asked_for(upstream: Upstream, cas: Cas, tmp_path: Path, depth: int) -> None:
+    """A mirror that is a shallow clone is passed over, so that nothing depends on who asked where."""
+    upstream.git("clone", "--quiet", "--depth=1", f"file://{upstream.folder}", str(tmp_path / "mirror"))
+    wanted = source(upstream, "trunk", "refs/heads/trunk", depth)
+    with pytest.raises(RepositoryError):
+        brought(wanted, tmp_path / "mirror", cas)
+    places = [f"file://{tmp_path / 'mirror'}", f"file://{upstream.folder}"]
+    with cas.scratch() as scratch:
+        assert bring(wanted, places, scratch, cas, {"PATH": os.environ["PATH"]}) == brought(wanted, upstream.folder, cas)
 
 
 def test_a_commit_that_is_nowhere(upstream: Upstream, cas: Cas) -> None:

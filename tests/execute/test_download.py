@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from buildgraph.errors import CacheError, Interrupted, RepositoryError
 from buildgraph.execute.download import AbsentError, download
+from buildgraph.web import client
 from buildgraph.web.access import Access, Login, without_login
 from tests.servers import Fault, Files, Handler, cut, drops, etag, faulty_server, nginx_server, silence, status
+from tests.waiting import PATIENCE, wait_for
 
 CONTENT = bytes(range(256)) * 4096  # a mebibyte
 
@@ -50,6 +53,11 @@ def files(tmp_path: Path) -> Iterator[Files]:
 def target(tmp_path: Path) -> Path:
     (tmp_path / "here").mkdir()
     return tmp_path / "here/file"
+
+
+def says_nothing(handler: Handler, _content: bytes) -> None:
+    """Not even that it heard."""
+    handler.server.files.ended.wait()
 
 
 def nothing_is_left(target: Path) -> bool:
@@ -205,6 +213,32 @@ def test_an_interrupt_ends_it(files: Files, target: Path) -> None:
         download(f"{files.url}/file", target, access=Access(wait=lambda _: True))
     assert len(files.requests) == 1
     assert nothing_is_left(target)
+
+
+@pytest.mark.parametrize("after", [None, 0, 1000])
+def test_a_silent_server_holds_nobody_up(
+    files: Files, target: Path, access: Access, monkeypatch: pytest.MonkeyPatch, after: int | None
+) -> None:
+    """Who ends bg need not wait until a server is given up, be it before its answer or in the middle of it."""
+    monkeypatch.setattr(client, "_stopped", threading.Event())
+    files.faults["/file"] = [says_nothing if after is None else silence(after)]
+    patient = replace(access, timeout=100_000, wait=lambda _: client._stopped.is_set())
+    failures: list[BaseException] = []
+
+    def get() -> None:
+        try:
+            download(f"{files.url}/file", target, access=patient)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failures.append(error)
+
+    thread = threading.Thread(target=get)
+    thread.start()
+    wait_for(lambda: files.requests)
+    client.interrupt()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert [type(error) for error in failures] == [Interrupted]
+    assert not target.exists()
 
 
 def test_a_full_disk_is_no_fault_of_the_server(files: Files, access: Access) -> None:

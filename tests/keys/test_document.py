@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildgraph.keys.digest import digest_bytes, digest_file, digest_text, parse_digest
-from buildgraph.keys.document import SECTIONS, Entry, KeyDocument, difference
+from buildgraph.keys.document import SECTIONS, Entry, KeyDocument, difference, key_of
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ENTRIES = st.builds(Entry, st.sampled_from(SECTIONS), TEXTS, TEXTS, TEXTS, TEXTS)
@@ -62,6 +62,14 @@ def test_keys_differ_exactly_where_a_difference_can_be_told(one: KeyDocument, ot
     assert [(change.section, change.name) for change in difference(other, one)] == [
         (change.section, change.name) for change in changes
     ]
+
+
+@given(DOCUMENTS, st.randoms())
+def test_a_key_needs_no_document(document: KeyDocument, chance: random.Random) -> None:
+    """It can be had from what counts alone, in any order, said twice or once."""
+    values = [entry[:3] for entry in document.entries] * 2
+    chance.shuffle(values)
+    assert key_of(values) == document.key()
 
 
 def test_one_thing_has_one_value() -> None:

@@ -18,6 +18,7 @@ from buildgraph.graph.build import build_graph, locals_by_architecture
 from buildgraph.graph.model import Graph, LocalPackage, Node
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry, KeyDocument, difference
+from buildgraph.plan.explain import Documented
 from buildgraph.plan.rebuild import Action, Rebuilder, Unlocked, package_output
 from buildgraph.plan.record import (
     DeepRecord,
@@ -104,12 +105,12 @@ class MemoryStore:
         self.blobs.update(output.digest for output in record.outputs)
         self.actions[record.action] = record_to_json(record)
 
-    def reasons(self, name: str, deep: KeyDocument, action: KeyDocument | None) -> tuple[str, ...]:
+    def reasons(self, name: str, deep: Documented, action: Documented | None) -> tuple[str, ...]:
         """As the explainer tells them, in short: what changed in the deep document since last time."""
         del action
         if name not in self.last:
             return ("never built here",)
-        changes = difference(self.last[name][0], deep)
+        changes = difference(self.last[name][0], deep.document)
         return tuple(f"depends on {c.name}, which changed" if c.section == "local" else f"{c.name} changed" for c in changes)
 
 
@@ -212,7 +213,7 @@ class MemoryRunner:
         self.store.last[name] = self.rebuilder.deep(name).document, record
 
     def reasons(self, name: str, action: Action) -> tuple[str, ...]:
-        return self.store.reasons(name, self.rebuilder.deep(name).document, action.document)
+        return self.store.reasons(name, self.rebuilder.deep(name), action)
 
     def unchanged(self, name: str, record: Record) -> bool:
         before = self.before.get(name)

@@ -12,7 +12,7 @@ from buildgraph.apk.version import Version, is_version
 from buildgraph.errors import RepositoryError, UsageError
 from tools.seed.debian import Lists
 from tools.seed.names import RECIPES, SETS
-from tools.seed.plan import Planner, apk_version, wanted_names
+from tools.seed.plan import Planner, apk_version, older_debs, wanted_names
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,29 @@ def test_dependencies_become_names_of_the_map() -> None:
 
     assert items["make"].depends == ("glibc", "libfoo1", "mawk", "zlib")
     assert sorted(items) == ["ca-certificates-bundle", "glibc", "libfoo1", "make", "mawk", "wolfi-baselayout", "zlib"]
+
+
+def test_a_package_that_the_release_lacks_comes_from_an_older_one() -> None:
+    """Which ones a run needs shows before any list is there; the rest still comes from the release itself."""
+    newer = Lists([stanza(name) for name in ("libc6", "libc-bin", "ca-certificates")])
+    older = Lists([stanza("libssl1.1", "1.1.1w-0+deb11u1", Depends="libc6"), stanza("libc6", "9-1")])
+
+    assert older_debs(SETS["small"]) == []
+    assert older_debs(["dotnet-3-sdk"]) == ["libssl1.1"]
+
+    newer.add("libssl1.1", older)
+    items = {item.name: item for item in Planner(newer, "x86_64").closure(["libssl1.1"])}
+
+    assert items["libssl1.1"].version == "1.1.1w-r1"
+    assert items["glibc"].version == "1.0-r1"
+    with pytest.raises(RepositoryError, match="does not"):
+        newer.add("libssl1.1", Lists([]))
+
+
+def test_what_npm_has_for_one_architecture_is_not_to_be_had_for_another() -> None:
+    """The error names the one that there is."""
+    with pytest.raises(RepositoryError, match=r"dotnet-3-sdk is made of a package for x86_64; there is none for aarch64"):
+        Planner(Lists([]), "aarch64").closure(["dotnet-3-sdk"])
 
 
 def test_every_package_that_the_lists_lack_is_named() -> None:

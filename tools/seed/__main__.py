@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildgraph.errors import BgError, Interrupted, OutputError, ToolError
-from tools.seed.names import SETS
+from tools.seed.names import OLDER, SETS
 from tools.seed.store import Store, make_link, signing_key
 
 if TYPE_CHECKING:
@@ -135,7 +135,6 @@ def _make(store: Store, options: Options) -> Path:
     items: list[plan.Item] = []
     for arch in options.arches:
         apt = debian.Apt(store.root / f"apt-{arch}", debian.ARCHITECTURES[arch], say)
-        apt.make_fresh(offline=options.offline, refresh=options.refresh)
         items += _download(store, options, apt, arch, wanted)
     wrapped = wrap.wrap_all(items, wrap.Bench(store.debs, store.apks, options.jobs), say)
     for arch in options.arches:
@@ -151,21 +150,34 @@ def _make(store: Store, options: Options) -> Path:
 
 
 def _download(store: Store, options: Options, apt: debian.Apt, arch: str, wanted: Sequence[str]) -> list[plan.Item]:
-    """Plan for one architecture and have the plan's packages; plans again if the mirror has moved on since the lists."""
-    from tools.seed import debian, plan
+    """Plan for one architecture and have what the plan needs; plans again if the mirror has moved on since the lists."""
+    from tools.seed import debian, npm, plan
 
+    apt.make_fresh(offline=options.offline, refresh=options.refresh)
+    older = {name: apt.of_release(OLDER[name], store.root / f"apt-{OLDER[name]}-{arch}") for name in plan.older_debs(wanted)}
+    for other in older.values():
+        other.make_fresh(offline=options.offline, refresh=options.refresh)
     while True:
         start = time.monotonic()
-        items = plan.Planner(apt.lists(), arch).closure(wanted)
+        lists = apt.lists()
+        for name, other in older.items():
+            lists.add(name, other.lists())
+        items = plan.Planner(lists, arch).closure(wanted)
         debs = {deb.filename: deb for item in items for deb in item.debs}
         say(f"plan: {len(items)} packages for {arch} from {len(debs)} of Debian's, {time.monotonic() - start:.1f} s")
+        source = apt
         try:
-            apt.download([debs[name] for name in sorted(debs)], store.debs, offline=options.offline)
+            for source in (apt, *older.values()):
+                its = [debs[name] for name in sorted(debs) if older.get(debs[name].name, apt) is source]
+                source.download(its, store.debs, offline=options.offline)
         except debian.Stale as stale:
             say(f"download: {stale} of the lists is gone from the mirror")
-            apt.update()
+            source.update()
         else:
-            return items
+            break
+    for tarball in {item.npm.name: item.npm for item in items if item.npm}.values():
+        npm.download(tarball, store.debs, say, offline=options.offline)
+    return items
 
 
 def main() -> int:

@@ -6,20 +6,18 @@ sources, keys and proxy settings are the system's. apt checks the lists' signatu
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.errors import BgError, RepositoryError, ToolError
+from tools.seed.files import Say, has_digest
 from tools.seed.names import CODENAME
-
-Say = Callable[[str], None]
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """apk's name of an architecture -> Debian's."""
@@ -33,15 +31,13 @@ BATCH = 24
 LOCK_PATIENCE = 60.0
 """Seconds to wait for an apt-get that an interrupted run left behind."""
 
-_CODENAMES = (CODENAME, f"{CODENAME}-updates", f"{CODENAME}-security")
-
 _APT_CONF = """\
 Dir::State "{state}";
 Dir::State::lists "lists";
 Dir::State::status "{state}/status";
 Dir::Cache "{state}/cache";
 Dir::Log "{state}/log";
-APT::Architecture "{arch}";
+{sources}APT::Architecture "{arch}";
 #clear APT::Architectures;
 APT::Architectures {{ "{arch}"; }};
 APT::Sandbox::User "";
@@ -108,6 +104,13 @@ class Lists:
         """The packages that provide a virtual name, sorted."""
         return sorted(set(self._virtual.get(name, ())))
 
+    def add(self, name: str, other: Lists) -> None:
+        """Take a package from other lists, those of another release."""
+        self._stanzas[name] = other._stanzas.get(name, [])
+        if not self._stanzas[name]:
+            what = f"the release that is to have {name} does not"
+            raise RepositoryError(what, hint="tools/seed/names.py is to follow it")
+
 
 def _field(stanza: str, name: str) -> str:
     found = re.search(rf"^{name}: (.*)$", stanza, re.MULTILINE)
@@ -141,11 +144,16 @@ def check_tools() -> None:
 
 @dataclass(slots=True)
 class Apt:
-    """apt-get for one Debian architecture with its state in ``state``. ``fresh`` says that this run fetched the lists."""
+    """apt-get for one Debian architecture with its state in ``state``. ``fresh`` says that this run fetched the lists.
+
+    ``sources`` is the text of a sources.list, for a release that is not among the machine's own sources.
+    """
 
     state: Path
     arch: str
     say: Say
+    codename: str = CODENAME
+    sources: str = ""
     fresh: bool = False
     _conf: Path = field(init=False)
 
@@ -154,7 +162,21 @@ class Apt:
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         (self.state / "status").touch()
         self._conf = self.state / "apt.conf"
-        self._conf.write_text(_APT_CONF.format(state=self.state.resolve(), arch=self.arch))
+        sources = ""
+        if self.sources:
+            (self.state / "sources.list").write_text(self.sources)
+            sources = f'Dir::Etc::SourceList "{self.state.resolve()}/sources.list";\nDir::Etc::SourceParts "-";\n'
+        self._conf.write_text(_APT_CONF.format(state=self.state.resolve(), arch=self.arch, sources=sources))
+
+    def of_release(self, codename: str, state: Path) -> Apt:
+        """The same for another release's main suite, from the place and with the keys that the machine's sources have."""
+        done = self._run("indextargets", "--format", "$(CREATED_BY)|$(CODENAME)|$(REPO_URI)|$(SIGNED_BY)", "Component: main")
+        found = re.search(rf"^Packages\|{self.codename}\|([^|]*)\|(.*)$", done.stdout, re.MULTILINE)
+        if found is None:
+            raise wrong_distribution([])
+        place, key = found.groups()
+        signed = f"[signed-by={key}] " if key.startswith("/") else ""
+        return Apt(state, self.arch, self.say, codename, f"deb {signed}{place} {codename} main\n")
 
     def _run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -172,7 +194,7 @@ class Apt:
     def update(self) -> None:
         """Fetch the lists; raise RepositoryError with apt's own words if that does not work."""
         start = time.monotonic()
-        self.say(f"lists: fetching for {self.arch}")
+        self.say(f"lists: fetching {self.codename} for {self.arch}")
         done = self._run("update")
         while "Could not get lock" in done.stderr and time.monotonic() - start < LOCK_PATIENCE:
             time.sleep(0.5)  # apt-get of a run that was killed ends by itself
@@ -196,7 +218,7 @@ class Apt:
         age = self.age()
         if offline:
             if age is None:
-                what = f"no lists of Debian's packages for {self.arch} are in the store, and --offline forbids fetching them"
+                what = f"no lists of {self.codename} for {self.arch} are in the store, and --offline forbids fetching them"
                 raise RepositoryError(what, hint="run once without --offline")
             return
         if age is not None and age < STALE_AFTER and not refresh:
@@ -209,11 +231,12 @@ class Apt:
             self.say(f"warning: {error.what}; using lists that are {age / 3600:.0f} hours old")
 
     def lists(self) -> Lists:
-        """The packages of Debian 12's own suites; raise RepositoryError if the sources have none of them."""
+        """The packages of the release's own suites; raise RepositoryError if the sources have none of them."""
         done = self._run("indextargets", "--format", "$(CREATED_BY)|$(CODENAME)|$(FILENAME)")
         targets = re.findall(r"^(\w+)\|([^|]*)\|(.*)$", done.stdout, re.MULTILINE)
         packages = [(codename, filename) for kind, codename, filename in targets if kind == "Packages"]
-        wanted = sorted(filename for codename, filename in packages if codename in _CODENAMES)
+        suites = (self.codename, f"{self.codename}-updates", f"{self.codename}-security")
+        wanted = sorted(filename for codename, filename in packages if codename in suites)
         if not wanted:
             raise wrong_distribution(sorted({codename for codename, _ in packages if codename}))
         texts = []
@@ -274,13 +297,7 @@ class Stale(Exception):  # noqa: N818 - not an error: the lists are to be fetche
 
 def is_whole(path: Path, deb: Deb) -> bool:
     """Whether the file is that package, byte for byte."""
-    try:
-        if path.stat().st_size != deb.size:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == deb.sha256
-    except FileNotFoundError:
-        return False
+    return has_digest(path, deb.size, "sha256", deb.sha256)
 
 
 def wrong_distribution(codenames: Sequence[str]) -> BgError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from buildgraph.errors import RepositoryError
@@ -9,6 +10,10 @@ from tools.seed.layout import Tree, directory, file, link
 
 # Not applets of Wolfi's, or such as must not shadow the real thing: binutils' ar, a machine's init.
 _NO_APPLETS = frozenset({"busybox", "ar", "rpm", "rpm2cpio", "dpkg", "dpkg-deb", "init", "linuxrc", "run-init"})
+
+
+# The tracing of LTTng, Kerberos, and a way to do HTTP by curl that is off by default.
+_DOTNET_LEFT_OUT = (".a", "/libcoreclrtraceptprovider.so", "/System.Net.Security.Native.so", "/System.Net.Http.Native.so")
 
 
 def applets(binary: bytes) -> list[str]:
@@ -62,6 +67,23 @@ def _ninja(tree: Tree) -> None:
     tree["usr/bin/samu"] = link("ninja")
 
 
+def _dotnet(tree: Tree) -> None:
+    """The command, where Wolfi has it; without what asks for libraries that nothing here uses, and static libraries.
+
+    The runtime looks for every file of its own list (``native``) and does not start where one is missing, so they leave that too.
+    """
+    tree["usr/bin/dotnet"] = link("../share/dotnet/dotnet")
+    folder = "usr/share/dotnet/shared/Microsoft.NETCore.App/3.1.2"
+    path = f"{folder}/Microsoft.NETCore.App.deps.json"
+    listed = json.loads(tree[path].data)
+    for packages in listed["targets"].values():
+        for package in packages.values():
+            native = package.get("native", {})
+            for name in [name for name in native if name.endswith(_DOTNET_LEFT_OUT)]:
+                del native[name], tree[f"{folder}/{name.rpartition('/')[2]}"]
+    tree[path] = file(json.dumps(listed, indent=2))
+
+
 def _baselayout(tree: Tree) -> None:
     """Wolfi's folders and links; the accounts are root and nobody."""
     for path in ("dev", "etc", "home", "opt", "proc", "run", "sys", "usr/bin", "usr/lib", "usr/local/bin", "usr/local/lib"):
@@ -97,6 +119,7 @@ FIXUPS: dict[str, Callable[[Tree], None]] = {
     "ca-certificates-bundle": _ca_certificates,
     "python-3.11": _python,
     "ninja": _ninja,
+    "dotnet-3-runtime": _dotnet,
     "wolfi-baselayout": _baselayout,
 }
 

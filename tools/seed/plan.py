@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildgraph.errors import RepositoryError, UsageError, did_you_mean
 from tools.seed.debian import Deb, Lists, wrong_distribution
-from tools.seed.names import DROPPED, HANDMADE_VERSIONS, RECIPES, SETS, VIRTUALS, Recipe
+from tools.seed.names import DROPPED, HANDMADE_VERSIONS, OLDER, RECIPES, SETS, VIRTUALS, Recipe
+from tools.seed.npm import Tarball
 
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
@@ -30,6 +31,7 @@ class Item:
     provides: tuple[str, ...]
     only: tuple[str, ...]
     leave: tuple[str, ...]
+    npm: Tarball | None = None
 
 
 def apk_version(debian: str) -> str:
@@ -93,6 +95,9 @@ class Planner:
         return [items[name] for name in sorted(items)]
 
     def _item(self, name: str, recipe: Recipe, debs: tuple[Deb, ...]) -> Item:
+        if recipe.npm and recipe.npm.arch != self._arch:
+            what = f"{name} is made of a package for {recipe.npm.arch}; there is none for {self._arch}"
+            raise RepositoryError(what, hint=f"ask for it with --arch {recipe.npm.arch}")
         version = apk_version(debs[0].version) if debs else HANDMADE_VERSIONS.get(name, "1-r0")
         depends = set(recipe.depends)
         if not recipe.alone:
@@ -107,6 +112,7 @@ class Planner:
             provides=tuple(sorted([f"{other}={version}" for other in recipe.provides] + list(VIRTUALS.get(name, ())))),
             only=recipe.only,
             leave=recipe.leave,
+            npm=recipe.npm,
         )
 
     def _dependencies(self, deb: Deb) -> Iterable[str]:
@@ -127,7 +133,7 @@ class Planner:
 
 def _with_debs(recipe: Recipe, triplet: str) -> Recipe:
     debs = tuple(deb.format(triplet=triplet) for deb in recipe.debs)
-    return Recipe(debs, recipe.provides, recipe.depends, recipe.drop, recipe.only, recipe.leave, recipe.alone)
+    return replace(recipe, debs=debs)
 
 
 def _missing_packages(missing: Iterable[str]) -> RepositoryError:
@@ -143,3 +149,15 @@ def wanted_names(set_name: str, only: Sequence[str], known: Mapping[str, Recipe]
             what = f"no package of the seed is called `{name}`"
             raise UsageError(what, hint=did_you_mean(name, known))
     return tuple(sorted(set(only or SETS[set_name])))
+
+
+def older_debs(wanted: Iterable[str], known: Mapping[str, Recipe] = RECIPES) -> list[str]:
+    """The Debian packages of earlier releases that names of the map come to need by what the map itself says, sorted."""
+    seen: set[str] = set()
+    todo = list(wanted)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += known[name].depends if name in known else ()
+    return sorted(OLDER.keys() & {deb for name in seen & known.keys() for deb in known[name].debs})

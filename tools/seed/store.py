@@ -4,8 +4,9 @@ Below the store's folder::
 
     <set>-<digest>/     a repository: <arch>/*.apk, <arch>/APKINDEX.tar.gz, wolfi-signing.rsa.pub, manifest.json
     made/<request>      the name of the repository that a request gave last
-    apks/, debs/        what repositories are put together from (apks are hard links)
-    apt-<arch>/         apt's state
+    apks/               what repositories are put together from (they are hard links)
+    debs/               what was downloaded: Debian's packages, npm's tarballs
+    apt-<arch>/         apt's state; apt-<release>-<arch>/ of an older release
     lock                held by the run at work
 """
 
@@ -18,14 +19,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildgraph.errors import OutputError, Place, RepositoryError
 
 if TYPE_CHECKING:  # a seed that is made already is found without loading what makes one
-    from tools.seed.debian import Say
+    from tools.seed.files import Say
     from tools.seed.plan import Item
     from tools.seed.wrap import Wrapped
 
@@ -196,6 +197,7 @@ def _describe(item: Item, wrapped: Wrapped) -> dict[str, Any]:
         "installed_size": wrapped.entry.installed_size,
         "sha256": wrapped.sha256,
         "debs": [{"package": deb.name, "version": deb.version, "arch": deb.arch, "sha256": deb.sha256} for deb in item.debs],
+        **({"npm": asdict(item.npm)} if item.npm else {}),
     }
 
 

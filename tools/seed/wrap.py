@@ -21,7 +21,7 @@ from buildgraph.errors import RepositoryError
 from tools.seed.check import Made
 from tools.seed.elf import scan
 from tools.seed.fixups import FIXUPS, commands
-from tools.seed.layout import Tree, add_alternatives, alternatives, read_deb, select
+from tools.seed.layout import Tree, add_alternatives, alternatives, read_deb, read_tarball, select
 from tools.seed.plan import Item
 
 _HERE = Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where packages are wrapped: the folders of debs and of apks, and how many at a time."""
+    """Where packages are wrapped: the folders of what was downloaded and of apks, and how many at a time."""
 
     debs: Path
     apks: Path
@@ -73,8 +73,8 @@ def fingerprint(item: Item, maker: str) -> str:
 
 
 def build_tree(item: Item, debs: Path) -> Tree:
-    """The files of an item's apk, from its debs in the folder ``debs``; raises RepositoryError if one cannot be read."""
-    tree: Tree = {}
+    """The files of an item's apk, from what is in the folder ``debs``; raises RepositoryError if that cannot be read."""
+    tree = read_tarball(debs / item.npm.filename, "package/", f"{item.npm.place}/") if item.npm else {}
     links: dict[str, str] = {}
     for deb in item.debs:
         files, postinst = read_deb(debs / deb.filename)
@@ -153,11 +153,15 @@ def wrap_all(items: Sequence[Item], bench: Bench, say: Callable[[str], None]) ->
     maker = maker_digest()
     places = {item: bench.apks / f"{fingerprint(item, maker)}.apk" for item in items}
     wrapped = {item: found for item, place in places.items() if (found := recall(place)) is not None}
-    todo = sorted(set(items) - wrapped.keys(), key=lambda item: (-sum(deb.size for deb in item.debs), item.name))
+    todo = sorted(set(items) - wrapped.keys(), key=lambda item: (-_size(item), item.name))
     say(f"wrap: {len(todo)} of {len(items)} packages to make, {bench.jobs} at a time")
     if todo:
         wrapped |= _in_parallel({item: places[item] for item in todo}, bench, say)
     return [wrapped[item] for item in items]
+
+
+def _size(item: Item) -> int:
+    return sum(deb.size for deb in item.debs) + (item.npm.size if item.npm else 0)
 
 
 def _die_quietly() -> None:

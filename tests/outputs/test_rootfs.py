@@ -1,0 +1,115 @@
+"""Images as a folder: which of an index is meant, and what unpacking its layers leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildgraph.errors import OutputError
+from buildgraph.outputs.rootfs import read_image, unpack
+from tests.conftest import ROOT
+
+
+def layer(path: Path, *members: tuple[str, str], mode: int = 0o644) -> Path:
+    """A layer of files (text), ``dir``, ``-> link`` and ``== hard link``, all of them root's."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            if content == "dir":
+                member.type = tarfile.DIRTYPE
+            elif content.startswith(("-> ", "== ")):
+                member.type = tarfile.SYMTYPE if content.startswith("-> ") else tarfile.LNKTYPE
+                member.linkname = content[3:]
+            else:
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return path
+
+
+def blob(layout: Path, content: Any) -> dict[str, str]:
+    """Puts a JSON document into a layout; its descriptor (the digest is only a name here)."""
+    folder = layout / "blobs/sha256"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{len(list(folder.iterdir())):064x}"
+    (folder / name).write_text(json.dumps(content))
+    return {"digest": f"sha256:{name}"}
+
+
+def image(layout: Path, architecture: str) -> dict[str, Any]:
+    """An image without layers, whose user tells which it is."""
+    config = blob(layout, {"architecture": architecture, "config": {"User": architecture}})
+    return blob(layout, {"config": config, "layers": []})
+
+
+def test_of_an_index_the_image_of_the_asked_architecture_is_meant(tmp_path: Path) -> None:
+    """Whatever its place, and whether the layout's index names it or another index does."""
+    images = [image(tmp_path, "amd64"), image(tmp_path, "arm64")]
+    nested = blob(tmp_path, {"manifests": images})
+    for manifests in (images, images[::-1], [nested]):
+        (tmp_path / "index.json").write_text(json.dumps({"manifests": manifests}))
+
+        assert [read_image(tmp_path, name)[0].user for name in ("amd64", "arm64")] == ["amd64", "arm64"]
+
+
+def test_an_architecture_that_an_index_lacks_is_an_error(tmp_path: Path) -> None:
+    """It names those that are there."""
+    (tmp_path / "index.json").write_text(json.dumps({"manifests": [image(tmp_path, "arm64"), image(tmp_path, "s390x")]}))
+
+    with pytest.raises(OutputError, match="no image for x86_64, only for aarch64, s390x"):
+        read_image(tmp_path, "amd64")
+
+
+def test_layers_lie_over_one_another(tmp_path: Path) -> None:
+    """A later file replaces an earlier one, a whiteout takes it away, links stay links; whoever unpacks owns everything."""
+    one = layer(tmp_path / "1", ("etc", "dir"), ("etc/a", "a"), ("etc/b", "b"), ("etc/l", "-> /etc/a"), ("etc/h", "== etc/a"))
+    two = layer(tmp_path / "2", ("etc/a", "new"), ("etc/.wh.b", ""), mode=0o4755)
+    root = tmp_path / "root"
+
+    folders = unpack([one, two], root)
+
+    assert sorted(path.name for path in (root / "etc").iterdir()) == ["a", "h", "l"]
+    assert (root / "etc/a").read_text() == "new"
+    assert (root / "etc/l").readlink() == Path("/etc/a")
+    assert (root / "etc/a").stat().st_mode & 0o7777 == 0o4755
+    assert folders == {"etc": (0, 0o644)}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../out", "x")],
+        [("a/../../out", "x")],
+        [("away", "-> .."), ("away/out", "x")],
+        [("away", "-> /tmp"), ("away/out", "x")],
+        [("in", "== ../out")],
+    ],
+)
+def test_what_would_leave_the_root_is_refused(tmp_path: Path, members: list[tuple[str, str]]) -> None:
+    """By its name, through a link that came before, or as a hard link."""
+    (tmp_path / "out").write_text("mine")
+
+    with pytest.raises(OutputError, match="would lie outside of the root"):
+        unpack([layer(tmp_path / "1", *members)], tmp_path / "root")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"])
+def test_it_works_with_the_python_of_the_distribution(tmp_path: Path, python: str) -> None:
+    """Debian 12 has 3.11.2, whose tarfile is older than the newest 3.11's."""
+    asked = subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"], check=False)
+    if asked.returncode:
+        pytest.skip(f"{python} is too old for bg")
+    layer(tmp_path / "1", ("a", "a"))
+    script = "from pathlib import Path; from buildgraph.outputs.rootfs import unpack; unpack([Path('1')], Path('r'))"
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True)
+
+    assert (tmp_path / "r/a").read_text() == "a"
