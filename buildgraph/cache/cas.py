@@ -187,10 +187,15 @@ class Cas:
         found = {}
         for folder in self._names(self._blobs):
             for name in self._names(self._blobs / folder):
-                if name[:2] == folder and _is_digest(name):
-                    with suppress(FileNotFoundError):
-                        info = os.lstat(self._blobs / folder / name)
-                        found[name] = BlobStat(info.st_size, max(info.st_atime, info.st_mtime, info.st_ctime))
+                if name[:2] != folder or not _is_digest(name):
+                    continue
+                try:
+                    info = os.lstat(self._blobs / folder / name)
+                except OSError as error:
+                    if error.errno in _ABSENT:
+                        continue
+                    raise fault(error, f"read the cache in {self._root}") from error
+                found[name] = BlobStat(info.st_size, max(info.st_atime, info.st_mtime, info.st_ctime))
         return found
 
     def link(self, digest: Hex, destination: Path, *, executable: bool = False) -> None:
