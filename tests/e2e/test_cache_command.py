@@ -209,9 +209,9 @@ def test_another_machine_builds_nothing_after_an_import(built: Workspace, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("draw", [1, 2])
 def test_killed_collections_lose_nothing_that_is_kept(
-    empty: Workspace, tmp_path: Path, in_background: Background, seed: int
+    empty: Workspace, tmp_path: Path, in_background: Background, draw: int
 ) -> None:
     """Fifty kills a seed: every blob and every record is right, what is kept is a hit, and the next build is right."""
     chain(empty)
@@ -220,7 +220,7 @@ def test_killed_collections_lose_nothing_that_is_kept(
     empty.build("//:four")
     cache, full = empty.root / "cache", tmp_path / "full"
     shutil.copytree(cache, full, copy_function=link_blobs)
-    chance = random.Random(seed)
+    chance = random.Random(draw)
     began = time.monotonic()
     assert empty.bg("cache", "gc", "--max-size", "0").code == 0
     usual = time.monotonic() - began
