@@ -186,11 +186,12 @@ class Cas:
         """All that has the name of a blob, sound or not, by digest; blobs that come or go meanwhile may be among it or not."""
         found = {}
         for folder in self._names(self._blobs):
+            inside = os.path.join(self._blobs, folder)
             for name in self._names(self._blobs / folder):
                 if name[:2] != folder or not _is_digest(name):
                     continue
                 try:
-                    info = os.lstat(self._blobs / folder / name)
+                    info = os.lstat(f"{inside}/{name}")  # there may be many
                 except OSError as error:
                     if error.errno in _ABSENT:
                         continue

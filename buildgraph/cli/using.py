@@ -30,7 +30,8 @@ class CacheUse:
         return self._lock.shared(on_wait=self.tell, cancelled=self._cancelled.is_set)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Nobody else uses the cache during the block; this run must not have joined."""
+        """Nobody else uses the cache during the block; what this run relied on until now it relies on no more."""
+        self.leave()
         return self._lock.alone(on_wait=self.tell, cancelled=self._cancelled.is_set)
 
     def alone_if_unused(self) -> AbstractContextManager[bool]:
