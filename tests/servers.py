@@ -153,46 +153,63 @@ def status(code: int, **headers: str) -> Fault:
     return fault
 
 
-def find_nginx(store: Path) -> Path:
-    """The distribution's nginx: as it is installed, else taken out of its package, which is kept in ``store``.
+def find_packaged(package: str, path: str, store: Path) -> Path:
+    """A program of the distribution: as it is installed, else taken out of its package, which is kept in ``store``.
 
-    Installed it would be a service that starts by itself. Skips the test where it cannot be had.
+    ``path`` is that of the program in the package. Installed it would be a service that starts by itself. Skips the test where
+    it cannot be had.
     """
-    installed = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    installed = shutil.which(Path(path).name, path=f"{os.environ['PATH']}:/usr/sbin")
     if installed:
         return Path(installed)
-    program = store / "nginx/usr/sbin/nginx"
+    program = store / package / path
     store.mkdir(parents=True, exist_ok=True)
-    with (store / ".nginx.lock").open("w") as lock:
+    with (store / f".{package}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it too
         if not program.is_file():
             try:
-                _unpack_nginx(store)
+                _unpack(package, store)
             except Exception as error:  # noqa: BLE001 - no apt, no network, another distribution
-                pytest.skip(f"nginx is not installed and its package cannot be had: {error}")
+                pytest.skip(f"{package} is not installed and its package cannot be had: {error}")
     return program
 
 
-def _unpack_nginx(store: Path) -> None:
+def find_nginx(store: Path) -> Path:
+    """nginx, as find_packaged has it."""
+    return find_packaged("nginx", "usr/sbin/nginx", store)
+
+
+def _unpack(package: str, store: Path) -> None:
     apt = Apt(store / "apt", ARCHITECTURES[os.uname().machine], print)
     apt.make_fresh(offline=False, refresh=False)
-    deb = apt.lists()["nginx"]
+    deb = apt.lists()[package]
     apt.download([deb], store, offline=False)
-    subprocess.run(["dpkg-deb", "-x", store / deb.filename, store / "nginx.part"], check=True)
-    (store / "nginx.part").rename(store / "nginx")
+    subprocess.run(["dpkg-deb", "-x", store / deb.filename, store / f"{package}.part"], check=True)
+    (store / f"{package}.part").rename(store / package)
 
 
 @contextmanager
 def nginx_server(
-    nginx: Path, folder: Path, scratch: Path, login: tuple[str, str] | None = None, *, dav: bool = False
+    nginx: Path,
+    folder: Path,
+    scratch: Path,
+    login: tuple[str, str] | None = None,
+    *,
+    dav: bool = False,
+    reads_are_open: bool = False,
 ) -> Iterator[str]:
-    """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address."""
+    """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address.
+
+    With ``reads_are_open`` only who writes needs these.
+    """
     port = free_port()
     protected = ""
     if login:
         user, password = login
         (scratch / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
         protected = f'auth_basic "packages"; auth_basic_user_file {scratch}/users;'
+    if reads_are_open:
+        protected = f"location / {{ limit_except GET {{ {protected} }} }}"
     writable = "dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if dav else ""
     (scratch / "nginx.conf").write_text(f"""
         daemon off; master_process off; pid {scratch}/pid; error_log {scratch}/error.log;

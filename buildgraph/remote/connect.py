@@ -11,7 +11,7 @@ from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.store import Store, StoreError
 from buildgraph.remote.trust import Trust, Writer
-from buildgraph.web.access import Access
+from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import FILE_NAME, Manifest
 from buildgraph.workspace.sharing import Remote
 
@@ -24,7 +24,7 @@ def connect(url: str, root: Path, access: Access) -> Store:
     if not colon:
         return FolderStore(root / url)
     if scheme not in _OPENERS:
-        message = f"`{url}` is no address of a cache"
+        message = f"`{_shown(url)}` is no address of a cache"
         known = ", ".join(f"{one}://" for one in _OPENERS)
         raise ManifestError(message, hint=did_you_mean(scheme, _OPENERS) or f"a folder, or an address that begins with {known}")
     return _OPENERS[scheme](url, access)
@@ -49,17 +49,41 @@ def _objects(url: str, access: Access) -> Store:
     except ModuleNotFoundError as error:
         raise _lacking(url, "objects") from error
     except StoreError as error:
-        raise ManifestError(f"`{url}` cannot be used: {error}") from error
+        raise ManifestError(f"`{_shown(url)}` cannot be used: {error}") from error
+
+
+def _remote_execution(url: str, access: Access) -> Store:
+    try:
+        from buildgraph.remote.reapi import RemoteExecutionStore
+    except ModuleNotFoundError as error:
+        raise _lacking(url, "reapi") from error
+    return RemoteExecutionStore(url, access)
+
+
+def _registry(url: str, access: Access) -> Store:
+    from buildgraph.remote.oci import RegistryStore
+
+    try:
+        return RegistryStore(url, access)
+    except StoreError as error:
+        raise ManifestError(f"`{_shown(url)}` cannot be used: {error}") from error
+
+
+def _shown(url: str) -> str:
+    """An address without the password that it may carry."""
+    return without_login(url) if "://" in url else url
 
 
 def _lacking(url: str, extra: str) -> ManifestError:
-    return ManifestError(f"`{url}` needs a library that is not here", hint=f"pip install 'buildgraph[{extra}]'")
+    return ManifestError(f"`{_shown(url)}` needs a library that is not here", hint=f"pip install 'buildgraph[{extra}]'")
 
 
 _OPENERS: dict[str, Open] = {
     "file": _folder,
     **dict.fromkeys(("http", "https"), _bazel),
     **dict.fromkeys(("s3", "gs", "az"), _objects),
+    **dict.fromkeys(("oci", "oci+http"), _registry),
+    **dict.fromkeys(("grpc", "grpcs"), _remote_execution),
 }
 
 
@@ -67,7 +91,7 @@ def levels(remotes: tuple[Remote, ...], root: Path, access: Access, *, reads: bo
     """The stores of a run in the order in which they are asked; without ``reads`` results are only given to them."""
     return [
         Level(
-            name=remote.name or remote.url,
+            name=remote.name or _shown(remote.url),
             store=connect(remote.url, root, access),
             reads=reads and remote.reads,
             writes=remote.writes,

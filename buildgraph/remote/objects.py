@@ -7,6 +7,7 @@ these services look: the environment (``AWS_*``, ``GOOGLE_*``, ``AZURE_*``), the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -15,6 +16,8 @@ from pathlib import Path
 from buildgraph.remote.store import MAX_RESULT_BYTES, AbsentError, Blob, RefusedError, Sink, StoreError
 
 _CHUNK = 1 << 20
+_STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]+)")
+_SYSTEM = re.compile(r'message: "([^"]+)"')
 _AT_ONCE = 8 << 20  # bytes that are sent in one request; only then can the server be told not to replace what is there
 
 
@@ -31,13 +34,14 @@ class ObjectStore:
                 address,
                 client_options={
                     "timeout": timedelta(seconds=30 * timeout),
+                    "read_timeout": timedelta(seconds=timeout),
                     "connect_timeout": timedelta(seconds=timeout),
                     "allow_http": True,
                 },
                 retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout)},
             )
         except obstore.exceptions.BaseError as error:
-            raise StoreError(_first_line(error)) from error
+            raise StoreError(_reason(error)) from error
 
     def result(self, key: str) -> bytes | None:
         """As Store."""
@@ -101,13 +105,23 @@ class ObjectStore:
             message = "a blob is gone"
             raise AbsentError(message) from None
         except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-            raise RefusedError(_first_line(error)) from error
+            raise RefusedError(_reason(error)) from error
         except errors.BaseError as error:
-            raise StoreError(_first_line(error)) from error
+            raise StoreError(_reason(error)) from error
         except OSError as error:
             raise StoreError(error.strerror or str(error)) from error
 
 
-def _first_line(error: BaseException) -> str:
-    """What went wrong, without what a server's page says of it, nor an address that may carry a signature."""
-    return str(error).partition("\n")[0].partition("?")[0][:200]
+def _reason(error: BaseException) -> str:
+    """What went wrong, the same for each object that it happens to: obstore says it with addresses and times around it."""
+    text = str(error)
+    if answer := _STATUS.search(text):
+        return f"the server answers {answer[1]}"
+    if "kind: Timeout" in text:
+        return "the server fell silent"
+    if "InvalidCertificate" in text:
+        return "its certificate is not trusted"
+    if said := _SYSTEM.search(text):
+        return said[1]
+    # Not what a server's page says of it, nor an address that may carry a signature.
+    return text.partition("\n")[0].rpartition(" - ")[2].partition("?")[0][:200]

@@ -7,9 +7,10 @@ asks for a blob checks it.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MAX_RESULT_BYTES = 16 << 20
 
@@ -60,3 +61,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Ends connections."""
+
+
+def read_result(store: Store, blob: Blob) -> bytes:
+    """A result that a store keeps as a blob. Raises StoreError."""
+    stream = _Limited()
+    store.read(blob, stream)
+    return stream.getvalue()
+
+
+class _Limited(io.BytesIO):
+    """Takes no more than a result may have."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > MAX_RESULT_BYTES:
+            message = "a result is too large"
+            raise StoreError(message)
+        return super().write(data)

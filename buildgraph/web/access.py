@@ -36,13 +36,14 @@ class Access:
     """How to ask.
 
     ``proxies`` by scheme, with ``no`` for hosts that are asked directly, as urllib has them. ``http_auth`` and ``netrc`` are
-    where passwords are. ``timeout`` in seconds without a byte. ``wait`` sleeps for a number of seconds, and says whether the
-    user has given up meanwhile.
+    where passwords are, and ``docker`` is where those for registries are: docker's ``config.json``. ``timeout`` in seconds
+    without a byte. ``wait`` sleeps for a number of seconds, and says whether the user has given up meanwhile.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     http_auth: str = field(default="", repr=False)
     netrc: Path | None = None
+    docker: Path | None = None
     attempts: int = 5
     timeout: float = 60
     wait: Callable[[float], object] = time.sleep
@@ -52,8 +53,10 @@ class Access:
         """What an environment says; names of proxies in small letters go before others."""
         named = {name.lower(): value for name, value in sorted(environment.items()) if value}
         proxies = {name.removesuffix("_proxy"): value for name, value in named.items() if name.endswith("_proxy")}
-        netrc = environment.get("NETRC") or Path(environment.get("HOME") or "~").expanduser() / ".netrc"
-        return Access(proxies, environment.get("HTTP_AUTH", ""), Path(netrc), wait=wait)
+        home = Path(environment.get("HOME") or "~").expanduser()
+        netrc = Path(environment.get("NETRC") or home / ".netrc")
+        docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
+        return Access(proxies, environment.get("HTTP_AUTH", ""), netrc, docker, wait=wait)
 
     def proxy(self, address: str) -> str:
         """The proxy for an address; empty where it is asked directly."""

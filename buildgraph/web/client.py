@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 from buildgraph import __version__
@@ -80,10 +80,25 @@ def interrupt() -> None:
         if sock is not None:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+    for other in list(_others):
+        other.interrupt()
+
+
+class Interruptible(Protocol):
+    """Connections of another kind."""
+
+    def interrupt(self) -> None:
+        """As ``interrupt``; called by a signal's handler, so it must not wait for anything."""
+
+
+def interrupt_too(other: Interruptible) -> None:
+    """Has ``interrupt`` end these as well, for as long as they live."""
+    _others.add(other)
 
 
 _stopped = threading.Event()
 _connections: WeakSet[HTTPConnection] = WeakSet()
+_others: WeakSet[Interruptible] = WeakSet()
 
 
 @contextmanager

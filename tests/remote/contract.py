@@ -1,4 +1,4 @@
-"""What every store must do, whatever is behind it. A test of a store is this class with a fixture ``store``."""
+"""What every store must do, whatever is behind it. A test of a store is this class with a title and a fixture ``store``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -16,7 +17,9 @@ KEYS = [f"{number:064x}" for number in range(1, 9)]
 
 
 class StoreContract:
-    """The contract of ``remote.store.Store``."""
+    """The contract of ``remote.store.Store``. ``title`` is what docs/stores.md calls the store."""
+
+    title: ClassVar[str]
 
     def keep(self, store: Store, folder: Path, data: bytes) -> Blob:
         """Puts some bytes into a store."""

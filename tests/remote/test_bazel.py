@@ -24,6 +24,8 @@ def bazel_remote_address(tmp_path_factory: pytest.TempPathFactory, bazel_remote_
 class TestBazelRemote(StoreContract):
     """bazel-remote keeps the contract; each test has an instance of its own."""
 
+    title = "HTTP: bazel-remote"
+
     @pytest.fixture
     def store(self, bazel_remote_address: str, tmp_path: Path) -> BazelStore:
         return BazelStore(f"{bazel_remote_address}/{tmp_path.name}", Access())
@@ -31,6 +33,8 @@ class TestBazelRemote(StoreContract):
 
 class TestNginx(StoreContract):
     """So does nginx with WebDAV, which knows nothing of results."""
+
+    title = "HTTP: nginx"
 
     @pytest.fixture
     def store(self, nginx: Path, tmp_path: Path) -> Iterator[BazelStore]:

@@ -22,6 +22,8 @@ def store(tmp_path: Path) -> FolderStore:
 class TestFolder(StoreContract):
     """A folder keeps the contract."""
 
+    title = "a folder"
+
 
 def test_a_share_that_is_not_mounted_is_no_empty_store(tmp_path: Path) -> None:
     """Otherwise a mount point would fill up unseen."""

@@ -44,6 +44,8 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 class TestS3(StoreContract):
     """S3 keeps the contract."""
 
+    title = "S3: moto"
+
     @pytest.fixture
     def store(self, bucket: str) -> ObjectStore:
         return ObjectStore(f"s3://{bucket}/some/path", 10)
