@@ -53,6 +53,6 @@ def test_mistakes(words: list[str], message: str, hint: str) -> None:
     assert hint in told.value.hint
 
 
-def test_a_pattern_that_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_that_leaves_out() -> None:
     """Its dash is no option's here either."""
     assert parse(["cache", "ls", "//...", "-//x"]).targets == ["//...", "-//x"]
