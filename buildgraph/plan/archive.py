@@ -20,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from buildgraph.cache.cas import Cas
+from buildgraph.cache.cas import Cas, open_unnoticed
 from buildgraph.cache.files import faults, replacing
 from buildgraph.cache.records import Records
 from buildgraph.cache.rows import MAX_BYTES
@@ -110,7 +110,7 @@ class _Checked:
 
 @contextmanager
 def _sound(digest: str, cas: Cas) -> Iterator[Any]:
-    with cas.path(digest).open("rb") as stream:
+    with open_unnoticed(cas.path(digest)) as stream:
         yield _Checked(stream, digest)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from buildgraph.cache.cas import BlobStat, Cas
+from buildgraph.cache.cas import BlobStat, Cas, open_unnoticed
 from buildgraph.cache.records import Records, Row
 from buildgraph.cache.storage import Stored, damaged, unpacked
 from buildgraph.keys.digest import Digest, parse_digest
@@ -195,7 +195,8 @@ def _with_texts(held: Held, cas: Cas) -> Held:
 def texts_of(document: Digest, cas: Cas) -> list[str]:
     """The stored texts that a key document names; none where it is not there."""
     try:
-        data = cas.path(document).read_bytes()
+        with open_unnoticed(cas.path(document)) as stream:
+            data = stream.read()
     except OSError:
         return []
     return [found.decode() for found in _TEXT.findall(data)]

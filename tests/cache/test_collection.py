@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildgraph.cache.cas import BlobStat
-from buildgraph.plan import collection
+from buildgraph.plan import archive, collection
 from buildgraph.plan.collection import GRACE, Limits
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.roots import Pin, change_pins, load_pins, note_wanted
@@ -169,11 +170,26 @@ def test_a_pin_keeps_the_latest_result(filled: Filled) -> None:
     assert load_pins(filled.root) == [Pin(WORKSPACE, "//:one", "/ws")]
 
 
+def test_looking_is_no_use(filled: Filled, tmp_path: Path) -> None:
+    """Counting, collecting, checking and exporting leave the times that tell what was used: else nothing would ever get old."""
+    record = filled.put("one", b"content")
+    paths = [filled.cas.path(digest) for digest in filled.cas.stats()]
+    for path in paths:
+        os.utime(path, (time.time() - 40 * 86400, time.time() - 50 * 86400))  # a read would change this on any usual mount
+    before = [path.stat().st_atime_ns for path in paths]
+    inventory = filled.inventory()
+    collect(filled, Limits(older_than=365 * 86400.0))
+    assert all(filled.cas.is_sound(digest) for digest in inventory.blobs)
+    archive.pack(tmp_path / "all.tar", inventory.results, inventory, filled.cas)
+
+    assert [path.stat().st_atime_ns for path in paths] == before
+    filled.cas.touch(record.document)
+    assert time.time() - filled.cas.path(record.document).stat().st_atime < 60
+
+
 def test_times_from_the_future_count_as_now(filled: Filled) -> None:
     """A clock that was wrong once neither saves a result from a size nor loses one to an age."""
     record = filled.put("one", b"content")
-    import os
-
     far = time.time() + 10 * 365 * 86400
     os.utime(filled.cas.path(record.document), (far, far))
 
