@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _OVERHEAD = 1 << 16  # what a row has besides its value
-_LOCK_SECONDS = 10.0
-_BUSY_SECONDS = 15.0
+_LOCK_SECONDS = 60.0  # two hundred processes on two processors that are busy otherwise need a while
+_BUSY_SECONDS = 60.0
 _SETTINGS = {
     # Nothing is ever evicted here: the collector of the cache decides what goes.
     "eviction_policy": "none",
