@@ -11,6 +11,8 @@ One folder that many processes share. Everything in it but the records is plain 
     records.corrupt-N/   a database that could not be read, moved aside
     tmp/                 blobs being written (*.part), scratch folders and their *.owner files, and the gate of both
     locks/               one file per action that runs just now
+    users.lock           shared by all who use the cache, alone by who removes something
+    pins                 targets whose results are kept
     quarantine/          blobs whose content did not match their name
     apk/                 apko's own cache of unpacked packages, named by their checksums
     keys/                public keys of repositories, as they were fetched

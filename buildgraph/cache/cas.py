@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
@@ -31,6 +32,19 @@ _DIGITS = 64
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 # Reading these blobs fails for good, as if they were wrong.
 _UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
+# The blob is not there: of the last, that another machine removed it, a network file system tells.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What the system says of a blob: bytes, and when it was last put, given out or noted as used (seconds since 1970).
+
+    ``used_at`` is the latest of the file's times: linking changes the one of the inode, `Cas.touch` that of access.
+    """
+
+    size: int
+    used_at: float
 
 
 class Hasher(Protocol):
@@ -72,7 +86,7 @@ class Cas:
         hasher.update(data)
         digest = hasher.hexdigest()
         if self.has(digest, size=len(data)):
-            self._touch(digest)
+            self.touch(digest)
             return digest
         with self._writing(), self._scratch.file() as (descriptor, path):
             with open(descriptor, "wb", closefd=False) as stream:
@@ -96,7 +110,7 @@ class Cas:
 
     def path(self, digest: Hex) -> Path:
         """Where the blob is, whether or not the store has it; not to be written to. Raises MissingBlobError for no digest."""
-        if len(digest) != _DIGITS or set(digest) - set("0123456789abcdef"):
+        if not _is_digest(digest):
             raise MissingBlobError(digest)
         return self._blobs / digest[:2] / digest
 
@@ -113,9 +127,9 @@ class Cas:
         path = self.path(digest)
         try:
             info = path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingBlobError(digest) from None
         except OSError as error:
+            if error.errno in _ABSENT:
+                raise MissingBlobError(digest) from None
             raise fault(error, f"read the cache in {self._root}") from error
         # What a power cut makes of a file that never reached the disk is most often an empty one.
         if not stat.S_ISREG(info.st_mode) or (info.st_size == 0 and digest != self._empty):
@@ -143,6 +157,47 @@ class Cas:
             return False
         self._quarantine(digest)
         return False
+
+    def is_sound(self, digest: Hex) -> bool:
+        """As ``verify``, but a wrong blob stays where it is, and looking counts as no use."""
+        try:
+            with self._checking(digest, looking=True) as stream:
+                return self._digest_of(stream) == digest
+        except MissingBlobError:
+            return False
+
+    def set_aside(self, digest: Hex) -> None:
+        """Move a blob, or whatever has its name, to quarantine; never fails."""
+        self._quarantine(digest)
+
+    def remove(self, digest: Hex) -> None:
+        """Remove a blob if there is one. Whoever relies on it must not be at work: see `locks.UseLock`."""
+        with faults(f"remove a blob from the cache in {self._root}"), suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
+
+    def touch(self, digest: Hex) -> None:
+        """Note in the access time that a blob was used or put again, so that what goes by age sees it as young; never fails."""
+        with suppress(OSError):
+            path = self.path(digest)
+            modified = path.stat().st_mtime_ns
+            os.utime(path, ns=(max(modified, time.time_ns()), modified))
+
+    def stats(self) -> dict[Hex, BlobStat]:
+        """All that has the name of a blob, sound or not, by digest; blobs that come or go meanwhile may be among it or not."""
+        found = {}
+        for folder in self._names(self._blobs):
+            inside = os.path.join(self._blobs, folder)
+            for name in self._names(self._blobs / folder):
+                if name[:2] != folder or not _is_digest(name):
+                    continue
+                try:
+                    info = os.lstat(f"{inside}/{name}")  # there may be many
+                except OSError as error:
+                    if error.errno in _ABSENT:
+                        continue
+                    raise fault(error, f"read the cache in {self._root}") from error
+                found[name] = BlobStat(info.st_size, max(info.st_atime, info.st_mtime, info.st_ctime))
+        return found
 
     def link(self, digest: Hex, destination: Path, *, executable: bool = False) -> None:
         """Put a blob at ``destination`` in place of what is there, as a hard link, or a copy where links cannot be.
@@ -233,7 +288,7 @@ class Cas:
             digest = self._digest_of(source, path)
             os.fchmod(source.fileno(), _MODE)
             if self.has(digest, size=info.st_size):
-                self._touch(digest)
+                self.touch(digest)
                 path.unlink()
             else:
                 self._rename(path, digest)
@@ -249,7 +304,7 @@ class Cas:
         # Network file systems tell of a full disk only when a descriptor is closed; closing the original would free its lock.
         os.close(os.dup(descriptor))
         if self.has(digest, size=os.fstat(descriptor).st_size):
-            self._touch(digest)
+            self.touch(digest)
         else:
             self._rename(path, digest)
 
@@ -260,13 +315,6 @@ class Cas:
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
-
-    def _touch(self, digest: Hex) -> None:
-        """Note in the access time that a blob was put again, so that what goes by age sees it as young."""
-        with suppress(OSError):
-            path = self.path(digest)
-            modified = path.stat().st_mtime_ns
-            os.utime(path, ns=(max(modified, time.time_ns()), modified))
 
     def _link_over(self, source: Path, destination: Path) -> None:
         with suppress(FileNotFoundError):
@@ -294,18 +342,19 @@ class Cas:
             raise fault(error, f"write {destination} from the cache") from error
 
     @contextmanager
-    def _checking(self, digest: Hex) -> Iterator[BinaryIO]:
-        """A blob open for reading; one that the disk cannot read any more counts as wrong."""
+    def _checking(self, digest: Hex, *, looking: bool = False) -> Iterator[BinaryIO]:
+        """A blob open for reading; one that the disk cannot read any more counts as wrong. With ``looking`` nothing changes."""
         source = self._present(digest)
         try:
-            with source.open("rb", buffering=0) as stream:
+            with open_unnoticed(source) if looking else open(source, "rb", buffering=0) as stream:
                 yield stream
-        except FileNotFoundError:
-            raise MissingBlobError(digest) from None
         except OSError as error:
+            if error.errno in _ABSENT:
+                raise MissingBlobError(digest) from None
             if error.errno not in _UNREADABLE:
                 raise fault(error, f"read the cache in {self._root}") from error
-            self._quarantine(digest)
+            if not looking:
+                self._quarantine(digest)
             raise MissingBlobError(digest) from error
 
     def _quarantine(self, digest: Hex) -> None:
@@ -328,6 +377,22 @@ class Cas:
             return []
         except OSError as error:
             raise fault(error, f"read the cache in {self._root}") from error
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == _DIGITS and not set(text) - set("0123456789abcdef")
+
+
+def open_unnoticed(path: Path) -> BinaryIO:
+    """A blob open for reading that counts as no use of it, as far as the system lets this user. Raises OSError."""
+    return open(path, "rb", opener=_unnoticed)
+
+
+def _unnoticed(path: str, flags: int) -> int:
+    """Open a file so that its access time stays, which only its owner may."""
+    with suppress(PermissionError):
+        return os.open(path, flags | os.O_NOATIME | os.O_CLOEXEC)
+    return os.open(path, flags | os.O_CLOEXEC)
 
 
 def _read(stream: BinaryIO, path: Path | None) -> bytes:

@@ -1,4 +1,7 @@
-"""One lock per action between threads and processes, so that two builds do not do the same work at once."""
+"""Locks between threads and processes: on actions, so that no work is done twice at once, and on the use of the cache.
+
+The latter is so that nothing is removed that somebody relies on.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from buildgraph.cache.files import faults, open_lock, try_lock
@@ -71,18 +75,10 @@ class ActionLocks:
     def _take(self, path: Path, on_wait: Callable[[], None], cancelled: Callable[[], bool]) -> tuple[int, bool]:
         """The descriptor that holds the lock, and whether that took a wait."""
         waited = False
-        pause = _FIRST_PAUSE
         while True:
             descriptor = self._open(path)
             try:
-                while not try_lock(descriptor):
-                    if not waited:
-                        waited = True
-                        on_wait()
-                    if cancelled():
-                        raise Interrupted("stopped while another build ran the same action")  # noqa: TRY301 - waits no longer
-                    time.sleep(pause)
-                    pause = min(pause * 1.5, _LONGEST_PAUSE)
+                waited |= _wait(partial(try_lock, descriptor), on_wait if not waited else _silent, cancelled)
                 if _is_named(descriptor, path):
                     return descriptor, waited
             except BaseException:
@@ -96,6 +92,87 @@ class ActionLocks:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             return open_lock(path)
+
+
+class UseLock:
+    """The lock of a cache as a whole: any number of processes use it at once, or one alone removes things from it.
+
+    While it is held, what one saw in the cache stays there. The death of a holder frees it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def shared(self, *, on_wait: Callable[[], None], cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Use the cache during the block, after whoever removes things; ``on_wait`` and ``cancelled`` as for actions.
+
+        Where the system lets nobody lock (a read-only disk), it goes without. Raises Interrupted.
+        """
+        descriptor = self._open_to_share()
+        if descriptor is None:
+            yield
+            return
+        try:
+            with faults(f"lock the cache in {self._root}"):
+                _wait(partial(try_lock, descriptor, shared=True), on_wait, cancelled)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def alone(self, *, on_wait: Callable[[], None], cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Be the only one during the block, after all who use the cache now. Raises Interrupted, CacheError."""
+        with faults(f"lock the cache in {self._root}"):
+            descriptor = open_lock(self._path)
+        try:
+            with faults(f"lock the cache in {self._root}"):
+                _wait(partial(try_lock, descriptor), on_wait, cancelled)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def alone_if_unused(self) -> Iterator[bool]:
+        """Be the only one during the block, if nobody uses the cache just now: the block's value. Raises CacheError."""
+        with faults(f"lock the cache in {self._root}"):
+            descriptor = open_lock(self._path)
+        try:
+            with faults(f"lock the cache in {self._root}"):
+                free = try_lock(descriptor)
+            yield free
+        finally:
+            os.close(descriptor)
+
+    @property
+    def _path(self) -> Path:
+        return self._root / "users.lock"
+
+    def _open_to_share(self) -> int | None:
+        with suppress(OSError):
+            return open_lock(self._path)
+        with suppress(OSError):  # somebody else's cache
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return None
+
+
+def _wait(try_once: Callable[[], bool], on_wait: Callable[[], None], cancelled: Callable[[], bool]) -> bool:
+    """Whether it took a wait until ``try_once`` succeeded. Raises Interrupted."""
+    waited = False
+    pause = _FIRST_PAUSE
+    while not try_once():
+        if not waited:
+            waited = True
+            on_wait()
+        if cancelled():
+            raise Interrupted("stopped while waiting for another bg")
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return waited
+
+
+def _silent() -> None:
+    """Somebody was told already."""
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

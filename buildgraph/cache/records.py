@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 from buildgraph.cache.files import fault, faults, open_lock, try_lock
 from buildgraph.cache.layout import prepare
-from buildgraph.cache.rows import MAX_BYTES, decode, encode, row_key, row_name
+from buildgraph.cache.rows import MAX_BYTES, decode, encode, is_kind, row_key, row_name
 from buildgraph.errors import CacheError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _OVERHEAD = 1 << 16  # what a row has besides its value
-_LOCK_SECONDS = 10.0
-_BUSY_SECONDS = 15.0
+_LOCK_SECONDS = 60.0  # two hundred processes on two processors that are busy otherwise need a while
+_BUSY_SECONDS = 60.0
 _SETTINGS = {
     # Nothing is ever evicted here: the collector of the cache decides what goes.
     "eviction_policy": "none",
@@ -54,6 +54,20 @@ _DAMAGE = frozenset({_ERROR, _CORRUPT, _MISMATCH, _CONSTRAINT, _FORMAT, _NOTADB}
 # ... or the system is (PERM, READONLY, IOERR, FULL, CANTOPEN, AUTH), or another process (BUSY, LOCKED, PROTOCOL).
 _SYSTEM = {3: errno.EACCES, 8: errno.EROFS, 10: errno.EIO, 13: errno.ENOSPC, 14: errno.EACCES, 23: errno.EACCES}
 _BUSY = frozenset({5, 6, 15})
+
+
+class Row(NamedTuple):
+    """A row as it stands in the database: its name, what that means, when it was stored (seconds since 1970), its bytes.
+
+    ``value`` is None where there is no sound record in it.
+    """
+
+    name: str
+    kind: str
+    key: str
+    stored_at: float
+    size: int
+    value: dict[str, Any] | None
 
 
 class Records:
@@ -97,9 +111,37 @@ class Records:
 
     def delete(self, kind: str, key: str) -> None:
         """Remove a record if there is one."""
-        name = row_name(kind, key)
-        self._run(lambda store: store.remove(name))
-        self._mark()
+        self.delete_many([(kind, key)])
+
+    def delete_many(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove some records, given by kind and key, in one transaction: all that there are or, where that fails, none."""
+        names = [row_name(kind, key) for kind, key in keys]
+        if names:
+            self._run(lambda store: store.remove(names))
+            self._mark()
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, also those that are no sound records, oldest first, as of now. Raises CacheError."""
+        for name, stored_at in self._run(lambda store: store.listing()):
+            raw = self._read(name)
+            kind, _, _ = name.partition("/")
+            key = row_key(name, f"{kind}/")
+            value = decode(name, raw) if key is not None and is_kind(kind) else None
+            yield Row(name, kind, key or "", stored_at, len(raw) if isinstance(raw, bytes) else 0, value)
+
+    def drop_unsound(self) -> int:
+        """Remove the rows that are no sound records, and return their number. Raises CacheError."""
+        unsound = [row.name for row in self.rows() if row.value is None]
+        if unsound:
+            self._run(lambda store: store.remove(unsound))
+        dropped = len(unsound) + self._run(lambda store: store.remove_odd())
+        if dropped:
+            self._mark()
+        return dropped
+
+    def odd(self) -> int:
+        """How many rows have a form that `rows` does not even list: no text for a key, a file for a value. Raises CacheError."""
+        return self._run(lambda store: store.odd())
 
     @property
     def changed(self) -> Path:
@@ -116,10 +158,10 @@ class Records:
         """All sound records of a kind by key, oldest first, as of now; those removed meanwhile are left out."""
         prefix = row_name(kind, "")
         try:
-            names = self._run(lambda store: store.names())
+            listing = self._run(lambda store: store.listing())
         except CacheError:
             return
-        for name in names:
+        for name, _ in listing:
             key = row_key(name, prefix)
             record = self.get(kind, key) if key is not None else None
             if key is not None and record is not None:
@@ -253,11 +295,15 @@ class _Store(Protocol):
 
     def read(self, name: str) -> object: ...
 
-    def names(self) -> list[str]: ...
+    def listing(self) -> list[tuple[str, float]]: ...
+
+    def odd(self) -> int: ...
 
     def write(self, rows: Mapping[str, bytes]) -> None: ...
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, names: Iterable[str]) -> None: ...
+
+    def remove_odd(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -275,17 +321,26 @@ class _Database:
         _limit(self._cache._con)  # noqa: SLF001 - diskcache has no other way to bound what one row may load
         return self._cache.get(name)
 
-    def names(self) -> list[str]:
-        _limit(self._cache._con)  # noqa: SLF001 - as above
-        return [name for name in self._cache if isinstance(name, str)]
-
     def write(self, rows: Mapping[str, bytes]) -> None:
         with self._cache.transact():
             for name, value in rows.items():
                 self._cache.set(name, value)
 
-    def remove(self, name: str) -> None:
-        self._cache.delete(name)
+    def listing(self) -> list[tuple[str, float]]:
+        _limit(self._cache._con)  # noqa: SLF001 - as above
+        return _listing(self._cache._con)  # noqa: SLF001 - as above
+
+    def odd(self) -> int:
+        return _odd(self._cache._con)  # noqa: SLF001 - as above
+
+    def remove(self, names: Iterable[str]) -> None:
+        with self._cache.transact():
+            for name in names:
+                self._cache.delete(name)
+
+    def remove_odd(self) -> int:
+        with self._cache.transact():
+            return int(self._cache._con.execute(f"DELETE FROM Cache WHERE NOT ({_FORM})").rowcount)  # noqa: S608, SLF001 - a constant
 
     def close(self) -> None:
         self._cache.close()
@@ -301,13 +356,19 @@ class _Refusing:
     def read(self, name: str) -> object:  # noqa: ARG002 - the protocol's
         raise self._refusal
 
-    def names(self) -> list[str]:
-        raise self._refusal
-
     def write(self, rows: Mapping[str, bytes]) -> None:  # noqa: ARG002 - the protocol's
         raise self._refusal
 
-    def remove(self, name: str) -> None:  # noqa: ARG002 - the protocol's
+    def listing(self) -> list[tuple[str, float]]:
+        raise self._refusal
+
+    def odd(self) -> int:
+        raise self._refusal
+
+    def remove(self, names: Iterable[str]) -> None:  # noqa: ARG002 - the protocol's
+        raise self._refusal
+
+    def remove_odd(self) -> int:
         raise self._refusal
 
     def close(self) -> None:
@@ -338,12 +399,30 @@ class _Snapshot(_Refusing):
         row = self._connection.execute(query, (name,)).fetchone()
         return row[0] if row else None
 
-    def names(self) -> list[str]:
-        rows = self._connection.execute("SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' ORDER BY rowid")
-        return [name for (name,) in rows]
+    def listing(self) -> list[tuple[str, float]]:
+        return _listing(self._connection)
+
+    def odd(self) -> int:
+        return _odd(self._connection)
 
     def close(self) -> None:
         self._connection.close()
+
+
+# The form of a row. No part of it can be unknown (NULL) to SQLite; a key that is no ASCII could not be read.
+_FORM = (
+    "raw IS 1 AND typeof(key) = 'text' AND key NOT GLOB '*[^ -~]*' AND mode IS 1 AND filename IS NULL AND typeof(value) = 'blob'"
+)
+
+
+def _listing(connection: sqlite3.Connection) -> list[tuple[str, float]]:
+    """The names of rows and when they were stored, oldest first."""
+    rows = connection.execute(f"SELECT key, store_time FROM Cache WHERE {_FORM} ORDER BY rowid")  # noqa: S608 - a constant
+    return [(name, stored_at if isinstance(stored_at, int | float) else 0.0) for name, stored_at in rows]
+
+
+def _odd(connection: sqlite3.Connection) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM Cache WHERE NOT ({_FORM})").fetchone()[0])  # noqa: S608 - a constant
 
 
 @functools.cache

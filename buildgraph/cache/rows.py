@@ -21,9 +21,14 @@ MAX_BYTES = 16 << 20
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 
 
+def is_kind(text: str) -> bool:
+    """Whether a word can be a kind of record."""
+    return _KIND.fullmatch(text) is not None
+
+
 def row_name(kind: str, key: str) -> str:
     """The key of the row; an empty ``key`` gives what all rows of the kind begin with. Raises ValueError for no kind."""
-    if not _KIND.fullmatch(kind):
+    if not is_kind(kind):
         message = f"not a kind of record: {kind!r}"
         raise ValueError(message)
     return f"{kind}/{_quoted(key)}"

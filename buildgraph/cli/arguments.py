@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
                 message = f"there is no command `{name}`"
             else:
                 hint = did_you_mean(name, known.rstrip(")").replace("'", "").split(", ")) or hint
+                message = f"there is no command `{reader.prog} {name}`" if option.isupper() else message
         elif message.startswith(_UNKNOWN):
             word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
             hint = did_you_mean(word, set(re.findall(r"--[a-z-]+", reader.format_help()))) or hint
@@ -58,6 +59,7 @@ COMMANDS = {
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
     "run": "build an image and run it, without a container runtime; what follows -- goes to its entrypoint",
+    "cache": "look at the cache, make room in it, mend it, keep targets in it, and hand results on as a file",
     "clean": "remove outputs, and with --cache the cache",
     "keygen": "make a key that package repositories are signed with, or results in caches that machines share",
     "version": "show the versions of bg and its tools",
@@ -102,14 +104,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _targets(parser: argparse.ArgumentParser, default: str = "") -> None:
+def add_targets(parser: argparse.ArgumentParser, default: str = "") -> None:
+    """Adds the targets that a command takes; with a ``default`` none need be named."""
     many = "*" if default else "+"
     parser.add_argument(
         "targets", nargs=many, metavar="TARGET", default=[default] if default else None, help="labels and patterns"
     )
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds --json."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
 
 
@@ -161,22 +165,22 @@ def _positive(text: str) -> int:
 
 
 def _build(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
+    add_targets(parser)
     _building(parser)
-    _json(parser)
+    add_json(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="show the plan and stop")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
-    _targets(parser, "//...")
+    add_targets(parser, "//...")
     _planning(parser)
-    _json(parser)
+    add_json(parser)
     parser.add_argument("-a", "--all", action="store_true", help="show what is cached too")
 
 
 def _list(parser: argparse.ArgumentParser) -> None:
-    _targets(parser, "//...")
-    _json(parser)
+    add_targets(parser, "//...")
+    add_json(parser)
     parser.add_argument("--kind", choices=("package", "image"), default="", help="only these")
 
 
@@ -191,7 +195,7 @@ def _following(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cut", action="store_true", help="follow edges that cycles were cut at too, which external packages meet in a build"
     )
-    _json(parser)
+    add_json(parser)
 
 
 def _edge_kinds(text: str) -> tuple[str, ...]:
@@ -213,7 +217,7 @@ def _deps(parser: argparse.ArgumentParser) -> None:
 
 
 def _rdeps(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
+    add_targets(parser)
     distance = parser.add_mutually_exclusive_group()
     _depth(distance)
     distance.add_argument("--direct", dest="depth", action="store_const", const=1, help="as --depth 1")
@@ -254,7 +258,7 @@ def _query(parser: argparse.ArgumentParser) -> None:
 
 
 def _graph(parser: argparse.ArgumentParser) -> None:
-    _targets(parser, "//...")
+    add_targets(parser, "//...")
     formats = ("text", "dot", "mermaid", "json", "graphml")
     parser.add_argument("--format", choices=formats, default="text", help="how to write it")
     _depth(parser)
@@ -263,7 +267,7 @@ def _graph(parser: argparse.ArgumentParser) -> None:
 
 
 def _affected(parser: argparse.ArgumentParser) -> None:
-    _targets(parser, "//...")
+    add_targets(parser, "//...")
     parser.add_argument("--since", required=True, metavar="REF", help="a branch, a tag, or a commit such as HEAD^")
     parser.add_argument("--merge-base", action="store_true", help="compare with where HEAD parted from REF, not with REF itself")
     form = parser.add_mutually_exclusive_group()
@@ -280,29 +284,30 @@ def _affected(parser: argparse.ArgumentParser) -> None:
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="a label")
     _planning(parser)
-    _json(parser)
+    add_json(parser)
     parser.add_argument("--key", action="store_true", help="list everything that the key is made of")
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
+    add_targets(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON for machines")
     form.add_argument("--provenance", action="store_true", help="print the in-toto statements of the outputs instead")
 
 
 def _verify(parser: argparse.ArgumentParser) -> None:
-    _targets(parser)
+    add_targets(parser)
     parser.add_argument(
-        "--sample", type=_share, default=1.0, metavar="P", help="only a share, drawn at random: 10%% or 0.1 (default: all)"
+        "--sample", type=share, default=1.0, metavar="P", help="only a share, drawn at random: 10%% or 0.1 (default: all)"
     )
     parser.add_argument("--seed", default="", metavar="TEXT", help="draw the same share as a run that named it")
     parser.add_argument("-j", "--jobs", type=_natural, default=0, metavar="N", help="actions at once (default: as many as cores)")
     parser.add_argument("--sandbox", choices=("on", "off"), default="on", help="off: what was built without the box")
-    _json(parser)
+    add_json(parser)
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """A share such as ``10%`` or ``0.1``. Raises ArgumentTypeError."""
     number, percent, rest = text.partition("%")
     try:
         share = float(number) / (100 if percent else 1)
@@ -323,15 +328,15 @@ def _lock(parser: argparse.ArgumentParser) -> None:
         help="move these packages, or all, to what the repositories have now",
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something is missing")
-    _json(parser)
+    add_json(parser)
     parser.set_defaults(locked=False)  # who asks for it wants it, in CI too
 
 
 def _fetch(parser: argparse.ArgumentParser) -> None:
-    _targets(parser, "//...")
+    add_targets(parser, "//...")
     _locking(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
-    _json(parser)
+    add_json(parser)
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
@@ -340,6 +345,12 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entrypoint", default="", metavar="PATH", help="run this instead of the image's entrypoint")
     parser.add_argument("--arch", default="", metavar="ARCH", help="run the image of another architecture than this machine's")
     _building(parser)
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    from buildgraph.cli.cachearguments import add_commands
+
+    add_commands(parser)
 
 
 def _clean(parser: argparse.ArgumentParser) -> None:
@@ -360,7 +371,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing")
     parser.add_argument("--force", action="store_true", help="write over a manifest that is there")
     parser.add_argument("--gitignore", action="store_true", help="add what .gitignore lacks")
-    _json(parser)
+    add_json(parser)
 
 
 _OPTIONS = {
@@ -380,7 +391,8 @@ _OPTIONS = {
     "lock": _lock,
     "fetch": _fetch,
     "run": _run,
+    "cache": _cache,
     "clean": _clean,
     "keygen": _keygen,
-    "version": _json,
+    "version": add_json,
 }

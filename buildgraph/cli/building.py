@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.cli import commands, quick
+from buildgraph.cli import commands, quick, upkeep
 from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
@@ -56,8 +56,9 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
+    sys.stdout.flush()
+    upkeep.after_build(session, wanted, result)
     if result.failures:
-        sys.stdout.flush()
         raise _failure(result)
     return 0
 
@@ -261,7 +262,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
     if len(images) != 1:
         message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")
-    _, result = execute([session.graph.nodes[images[0]].label], options, session, local_runner)
+    wanted, result = execute([session.graph.nodes[images[0]].label], options, session, local_runner)
     if result.failures:
         raise _failure(result)
     session.finish_sharing()  # the image may run for long
@@ -277,6 +278,7 @@ def run_image(options: argparse.Namespace, session: Session) -> int:
         folders = rootfs.unpack(layers, scratch / "root")
         interactive = sys.stdin.isatty()
         launch = rootfs.Launch(tuple(options.arguments), variables, options.entrypoint, interactive)
+        upkeep.after_build(session, wanted, result)
         command = rootfs.run_command(config, scratch / "root", folders, session.tools.bwrap, launch)
         return process.run_foreground(command, env={})
 

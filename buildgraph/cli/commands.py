@@ -67,7 +67,7 @@ def _command(name: str) -> Command:
 _MODULES = {
     "build": ("building", "build"),
     "run": ("building", "run_image"),
-    **{name: (name, name) for name in ("affected", "fetch", "inspect", "lock", "verify")},
+    **{name: (name, name) for name in ("affected", "cache", "fetch", "inspect", "lock", "verify")},
 }
 
 

@@ -21,6 +21,7 @@ from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
+from buildgraph.cli.using import CacheUse
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
 from buildgraph.execute.repositories import Repositories
@@ -249,8 +250,21 @@ class Session:
 
     @cached_property
     def cas(self) -> Cas:
-        """The blobs."""
-        return Cas(self.cache_folder, new_hasher)
+        """The blobs, none of which goes while this session uses the cache."""
+        cas = Cas(self.cache_folder, new_hasher)
+        self.closing.callback(self.use.leave)
+        self.use.join()
+        return cas
+
+    @cached_property
+    def use(self) -> CacheUse:
+        """This session's hold on the cache as a whole."""
+        return CacheUse(self.cache_folder, self.console.say, self.cancelled)
+
+    @cached_property
+    def workspace_name(self) -> str:
+        """What the cache knows this workspace by."""
+        return digest_text(str(self.settings.root))[:16]
 
     @cached_property
     def records(self) -> Records:
@@ -265,8 +279,7 @@ class Session:
     @cached_property
     def store(self) -> RecordStore:
         """Records and blobs together."""
-        workspace = digest_text(str(self.settings.root))[:16]
-        return RecordStore(self.cas, self.records, workspace, self.settings.tier, elsewhere=self.elsewhere)
+        return RecordStore(self.cas, self.records, self.workspace_name, self.settings.tier, elsewhere=self.elsewhere)
 
     @cached_property
     def elsewhere(self) -> SharedCache | None:
@@ -412,11 +425,14 @@ class Session:
 
     def select(self, patterns: Sequence[str]) -> list[Target]:
         """The targets that patterns name, as seen from where the user stands."""
-        recipes = self.settings.root / self.manifest.recipes
-        here = os.path.relpath(self.settings.here, recipes)
-        inner = "" if here == "." or here.startswith("..") else here
         simple = all(pattern.lstrip("-").startswith("//") and pattern.endswith("...") for pattern in patterns)
-        return self.workspace.select(patterns, inner, {} if simple else self.nodes.origins)
+        return self.workspace.select(patterns, self.folder_of_user, {} if simple else self.nodes.origins)
+
+    @property
+    def folder_of_user(self) -> str:
+        """The folder that relative labels start from: where the user stands, if that is among the recipes."""
+        here = os.path.relpath(self.settings.here, self.settings.root / self.manifest.recipes)
+        return "" if here == "." or here.startswith("..") else here
 
     def wanted(self, patterns: Sequence[str]) -> list[str]:
         """The nodes that patterns name; ``@ARCH`` behind one takes those for an architecture."""

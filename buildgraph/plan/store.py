@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -35,6 +35,16 @@ class Last:
     deep_document: Digest
     content: Digest
     seconds: float
+
+
+def last_from_json(raw: Mapping[str, Any] | None) -> Last | None:
+    """The result that is noted, or None for anything else."""
+    raw = raw or {}
+    action, document, content = (parse_digest(raw.get(name)) for name in ("action", "deep_document", "content"))
+    seconds = raw.get("seconds")
+    if action is None or document is None or content is None or not isinstance(seconds, int | float):
+        return None
+    return Last(action, document, content, float(seconds))
 
 
 class FoundElsewhere(Protocol):
@@ -179,12 +189,7 @@ class RecordStore:
 
     def last(self, node: str) -> Last | None:
         """A node's previous result."""
-        raw = self.records.get(LAST, f"{self.workspace}:{node}") or {}
-        action, document, content = (parse_digest(raw.get(name)) for name in ("action", "deep_document", "content"))
-        seconds = raw.get("seconds")
-        if action is None or document is None or content is None or not isinstance(seconds, int | float):
-            return None
-        return Last(action, document, content, float(seconds))
+        return last_from_json(self.records.get(LAST, f"{self.workspace}:{node}"))
 
     def put_last(self, node: str, last: Last) -> None:
         """Remembers a node's result."""

@@ -16,6 +16,7 @@ from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import LOGIN_HINT, carries_login
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
 from buildgraph.workspace import sharing
+from buildgraph.workspace.amounts import parse_size
 from buildgraph.workspace.root import Root
 from buildgraph.workspace.sharing import Remote, TrustedKey
 
@@ -28,6 +29,7 @@ EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 KEYS = (
     "recipes", "exclude", "cache", "out", "architectures", "repositories", "keyring", "mirrors", "source-mirrors", "pipelines",
     "network", "source-date-epoch", "salt", "tag", "jobs", "memory", "signing-key", "tools", "remotes", "trust",
+    "cache-size",
     "targets",
 )  # fmt: skip
 TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
@@ -71,6 +73,7 @@ class Manifest:
     recipes: str = ""
     exclude: tuple[str, ...] = ()
     cache: str = CACHE
+    cache_size: int = 0
     out: str = OUT
     architectures: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
@@ -180,7 +183,7 @@ class _Reader:
                 return self._structured(key, node)
             case "network" | "tools":
                 return self.choice(node, key, NETWORK_MODES if key == "network" else TOOLS)
-            case "memory":
+            case "memory" | "cache-size":
                 return self.size(node, key)
             case "source-date-epoch" | "jobs":
                 return self.number(node, key)
@@ -296,12 +299,10 @@ class _Reader:
         return int(text)
 
     def size(self, node: Node, what: str) -> int:
-        text = self.text(node, what).strip()
-        units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-        digits = text.rstrip("KMGi")
-        if not (digits.isascii() and digits.isdigit()) or text[len(digits) :] not in units:
+        size = parse_size(self.text(node, what).strip())
+        if size is None:
             raise self.error(f"{what} must be a size such as 4G or 512M", node)
-        return int(digits) * units[text[len(digits) :]]
+        return size
 
     def folder(self, node: Node, what: str) -> str:
         text = posixpath.normpath(self.text(node, what) or ".")
