@@ -275,7 +275,7 @@ class _Reader:
         whole = {}
         for action, record in index.records.items():
             if all(self.cas.has(output.digest, size=output.size) for output in record.outputs):
-                whole[action] = replace(record, tier=self.tier)
+                whole[action] = replace(record, tier=self.tier, fetched=True)
             else:
                 index.leave_out("without all its files")
         for group in _groups(list(whole)):
