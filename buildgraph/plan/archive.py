@@ -87,7 +87,7 @@ def _is_whole(held: Held, inventory: Inventory) -> bool:
 
 def _rows(held: Held) -> Iterator[tuple[str, str, dict[str, Any]]]:
     if held.record is not None:
-        yield ACTION, held.record.action, record_to_json(held.record)
+        yield ACTION, held.record.action, record_to_json(replace(held.record, fetched=False))
     for key, deep in sorted(held.deep.items()):
         yield DEEP, key, deep_to_json(deep)
 

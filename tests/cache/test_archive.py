@@ -10,6 +10,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def test_what_is_exported_comes_back_the_same(filled: Filled, other: Filled, tmp
     assert other.results() == {"one", "two"}
     held = {one.action: one for one in filled.inventory().results}
     for one in other.inventory().results:
-        assert (one.record, one.deep) == (held[one.action].record, held[one.action].deep)
+        original = held[one.action].record
+        assert original is not None
+        assert (one.record, one.deep) == (replace(original, fetched=True), held[one.action].deep)
     assert (taken.results, taken.blobs, taken.left_out) == (2, len(filled.files()), {})
     assert take(other, path).blobs == 0
 
@@ -338,7 +341,7 @@ def test_tiers_do_not_rise(tmp_path: Path, other: Filled) -> None:
     for tier in ("trusted", "pr/1"):
         raw = other.records.get("action", kept[tier].action)
         assert raw is not None
-        assert raw == record_to_json(kept[tier]) | {"tier": "pr/1"}
+        assert raw == record_to_json(kept[tier]) | {"tier": "pr/1", "fetched": True}
     assert take(Filled(tmp_path / "third"), path, tier="trusted").results == 1
 
 
