@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,50 @@ def test_the_second_machine_runs_nothing(first: Workspace) -> None:
     # Asked for, they come; the image is here already.
     assert second.build("//...").ran == set()
     assert packages <= blobs(second)
+
+
+def test_what_was_fetched_is_explained_and_attested_like_what_was_built(first: Workspace) -> None:
+    """Its key document comes along; and beside an output never lies what is said of another."""
+    first.build("//...")
+    second = another(first, "second")
+    second.build("//:all")
+    statement = "out/provenance/all.json"
+    there, here = (json.loads((machine.root / statement).read_text()) for machine in (first, second))
+    assert here["subject"] == there["subject"]
+    of_here, of_there = (one["predicate"]["buildDefinition"]["resolvedDependencies"] for one in (here, there))
+    assert [one["name"] for one in of_here] == [one["name"] for one in of_there]
+    assert second.bg("inspect", "//:all").code == 0
+    assert second.bg("inspect", "--provenance", "//:all").code == 0
+
+
+def test_a_release_does_not_build_upon_what_a_pull_request_fetched(first: Workspace, store: Path) -> None:
+    """Its manifest may believe anybody; the runner's cache is the same for the release that follows."""
+    manifest = first.root / "buildgraph.yaml"
+    honest = manifest.read_text()
+    manifest.write_text(honest.replace("name: share", "name: share, unsigned: true"))
+    del first.environment["BG_CACHE_KEY"]
+    first.environment["BG_CACHE_TIER"] = "trusted"
+    first.build("//:one")  # somebody's, unsigned, under the name of a release
+    manifest.write_text(honest)
+    runner = another(first, "runner", BG_CACHE_TIER="pr/7")
+    (runner.root / "buildgraph.yaml").write_text(honest.replace("name: share", "name: share, unsigned: true"))
+    assert runner.build("//:one").ran == set()
+    (runner.root / "buildgraph.yaml").write_text(honest)
+    assert "1 to build" in runner.bg("plan", "//:one", env={"BG_CACHE_TIER": "trusted"}).out
+    assert runner.build("//:one", env={"BG_CACHE_TIER": "trusted"}).ran == {"//:one"}
+
+
+def test_a_key_that_may_not_write_the_tier_sends_nothing(first: Workspace, store: Path) -> None:
+    """Nobody would believe it, so it is said at once."""
+    done = first.build("//:one", env={"BG_CACHE_KEY": FORK, "BG_CACHE_TIER": "trusted"})
+    assert "does not let the key in BG_CACHE_KEY write the tier `trusted`" in done.err
+    assert list(store.iterdir()) == []
+
+
+def test_plans_say_what_is_wrong_with_a_store(first: Workspace, store: Path) -> None:
+    """As builds do."""
+    store.rename(store.with_name("elsewhere"))
+    assert "failed: No such file or directory" in first.bg("plan").err
 
 
 def test_a_plan_asks_without_bringing_anything(first: Workspace, store: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from buildgraph.errors import OutputError
-from buildgraph.outputs.rootfs import read_image, unpack
+from buildgraph.outputs.rootfs import ImageConfig, Launch, read_image, run_command, unpack
 from tests.conftest import ROOT
 
 
@@ -113,3 +113,29 @@ def test_it_works_with_the_python_of_the_distribution(tmp_path: Path, python: st
     subprocess.run([python, "-c", script], cwd=tmp_path, env=environment, check=True)
 
     assert (tmp_path / "r/a").read_text() == "a"
+
+
+def test_a_layer_hides_nothing_outside_of_the_root(tmp_path: Path) -> None:
+    """A whiteout below a link removes nothing on the host; one below a folder removes what an earlier layer had."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("kept")
+    first = layer(tmp_path / "1.tar.gz", ("a", f"-> {victim}"), ("b", "dir"), ("b/old", "x"), mode=0o755)
+    second = layer(tmp_path / "2.tar.gz", ("a/.wh.precious", ""), ("b/.wh.old", ""))
+    unpack([first, second], tmp_path / "root")
+    assert (victim / "precious").read_text() == "kept"
+    assert not (tmp_path / "root/b/old").exists()
+
+
+def test_a_folder_that_became_a_link_is_not_given_from_the_host(tmp_path: Path) -> None:
+    """bubblewrap follows links where it binds from, which is on the host."""
+    (tmp_path / "host").mkdir()
+    first = layer(tmp_path / "1.tar.gz", ("data", "dir"), ("own", "dir"), mode=0o777)
+    second = layer(tmp_path / "2.tar.gz", ("data", f"-> {tmp_path / 'host'}"))
+    folders = unpack([first], tmp_path / "root")
+    (tmp_path / "root/data").rmdir()
+    folders |= unpack([second], tmp_path / "root")
+    config = ImageConfig("1000:1000", ("/bin/x",), (), (), "/")
+    line = run_command(config, tmp_path / "root", folders, Path("bwrap"), Launch())
+    assert str(tmp_path / "root/own") in line
+    assert str(tmp_path / "root/data") not in line
