@@ -18,7 +18,6 @@ _OK, _PARTIAL, _GONE = 200, 206, (404, 410)
 _CREDENTIALS = (401, 403)
 _RANGE = 416  # the server does not have what the download would go on with
 _PASSING = (408, _PARTIAL, _RANGE, 425, 429, 500, 502, 503, 504)  # statuses after which another attempt may do
-_CONNECTING = 15.0  # seconds until a server takes the connection
 _LONGEST = 60.0  # seconds between attempts, whatever the server asks for
 _MIRRORS = "`mirrors:` in the manifest can name another place"
 

@@ -19,7 +19,10 @@ from buildgraph.execute import process
 LINK, SUBMODULE = "120000", "160000"
 
 # A hook runs with these set for the repository that it is about; which repository is meant here, the workspace's folder says.
-_OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE"})
+_OF_A_HOOK = frozenset({
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH",
+})  # fmt: skip
 _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 # A server that sends less than this many bytes a second for so many seconds is given up.
 _GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}

@@ -25,7 +25,7 @@ from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
 from buildgraph.execute import checkouts
 from buildgraph.execute.checkouts import Checkout, checkout_from_json
-from buildgraph.execute.download import download, is_remote
+from buildgraph.execute.download import AbsentError, download, is_remote
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource
 from buildgraph.web.access import Access, without_login
@@ -53,6 +53,7 @@ class Sources:
     environment: Mapping[str, str]
     access: Access | None
     brought: set[str] = field(default_factory=set)
+    _lost: set[str] = field(default_factory=set)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,11 +118,13 @@ class Sources:
     def _find(self, source: PinnedSource, target: Path) -> None:
         """Puts the bytes of an archive into ``target``, from the first place that has them."""
         said = []
-        for place in self._archive_places(source):
+        for mirror, place in self._archive_places(source):
             try:
                 self._copy(place, target)
             except RepositoryError as error:
                 said.append(f"{without_login(place)}: {error.what}")
+                if not isinstance(error, AbsentError):
+                    self._lost.add(mirror)  # a server that is away will be so for the next source too
                 continue
             found = _digest(target, source)
             if found == source.digest:
@@ -130,16 +133,17 @@ class Sources:
         message = f"cannot bring the source {without_login(source.address)} with {source.digest} ({source.place})"
         raise RepositoryError(message, details="\n".join(said), hint=self._hint())
 
-    def _archive_places(self, source: PinnedSource) -> Iterator[str]:
-        """Where an archive may lie: in the mirrors by digest, then by file name; then at its address."""
+    def _archive_places(self, source: PinnedSource) -> Iterator[tuple[str, str]]:
+        """Where an archive may lie, and in which mirror: there by digest, then by file name; then at its address."""
         kind, _, digits = source.digest.partition(":")
         name = posixpath.basename(urlsplit(source.address).path)
         for mirror in self._mirrors():
             for path in dict.fromkeys((source.digest, f"{kind}/{digits}", digits, name)):
                 place = f"{mirror}/{path}"
-                if path and (Path(place).is_file() or (is_remote(mirror) and not self.offline)):
-                    yield place
-        yield self._located(source.address)
+                asked = is_remote(mirror) and not self.offline and mirror not in self._lost
+                if path and (Path(place).is_file() or asked):
+                    yield mirror, place
+        yield "", self._located(source.address)
 
     def _copy(self, place: str, target: Path) -> None:
         if is_remote(place):

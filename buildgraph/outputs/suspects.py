@@ -106,11 +106,6 @@ def of_bytes(before: bytes, again: bytes, clues: Clues) -> tuple[str, ...]:
     return ()
 
 
-def of_time(before: str, again: str) -> tuple[str, ...]:
-    """What is behind another time of a member."""
-    return (TIME,) if before != again else ()
-
-
 def of_order(names: Sequence[str]) -> str:
     """What is behind another order of some names."""
     looks_like_files = sum(bool(_FILE_LIKE.search(name.strip("\"'"))) for name in names)

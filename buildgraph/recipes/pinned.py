@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from buildgraph.recipes.values import NetworkReason, PinnedSource
+from buildgraph.errors import Place, RecipeError
+from buildgraph.recipes.values import LOGIN_HINT, NetworkReason, PinnedSource, carries_login
 
 PIPELINES = frozenset({"fetch", "git-checkout"})
 _WHOLE_HISTORY = "-1"
@@ -22,8 +23,11 @@ Input = Callable[[str], str]
 def pinned(pipeline: str, given: Input, path: str, line: int) -> PinnedSource | NetworkReason:
     """The source of a step that uses one of ``PIPELINES``, or why it needs the network.
 
-    ``given`` has the values of the step's inputs, empty for those without one.
+    ``given`` has the values of the step's inputs, empty for those without one. Raises RecipeError for an address with a password.
     """
+    # It would be in the key, in the package's provenance and in what is said of the download.
+    if carries_login(given("uri") if pipeline == "fetch" else given("repository")):
+        raise RecipeError("a source's address with a user or password in it", where=Place(path, line), hint=LOGIN_HINT)
     source = _archive(given, path, line) if pipeline == "fetch" else _checkout(given, path, line)
     return source if isinstance(source, PinnedSource) else NetworkReason(f"uses: {pipeline} {source}", path, line)
 

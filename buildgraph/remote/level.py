@@ -1,4 +1,4 @@
-"""One store of a run, with what went right and wrong there: after a few failures in a row, or a time-out, it is left alone."""
+"""One store of a run, with what went right and wrong there: after a few failures in a row it is left alone."""
 
 from __future__ import annotations
 

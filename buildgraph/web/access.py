@@ -93,7 +93,8 @@ class Access:
             raise RepositoryError(message, hint="HOST is as in the address, with its port where it names one")
         # The host may have a port, the password colons: apko v1.2.37 (pkg/apk/auth) knows the former, melange v0.59.1 the latter.
         for end in (2, 3):
-            if ":".join(words[1:end]).lower() == host and len(words) > end + 1:
+            is_port = words[end].isdecimal() and len(words) > end + 2  # and no user: the login is for that port alone
+            if ":".join(words[1:end]).lower() == host and len(words) > end + 1 and not is_port:
                 return Login(words[end], ":".join(words[end + 1 :]))
         return None
 

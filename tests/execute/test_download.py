@@ -268,6 +268,7 @@ def test_credentials_go_to_their_host_only(files: Files, target: Path, access: A
         ("basic:apk.example:me:pass", "https://apk.example/os/x", Login("me", "pass")),
         ("basic:apk.example:me:pa:ss", "https://apk.example/os/x", Login("me", "pa:ss")),
         ("basic:apk.example:8080:me:pass", "http://apk.example:8080/os", Login("me", "pass")),
+        ("basic:apk.example:8080:me:pass", "http://apk.example/os", None),
         ("basic:apk.example:me:pass", "https://other.example/os", None),
         ("basic:apk.example:me:pass", "https://apk.example:8080/os", None),
         ("basic:*:me:pass", "https://apk.example/os", None),

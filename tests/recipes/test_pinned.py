@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from buildgraph.errors import RecipeError
 from tests.recipes.reading import melange
 
 HEAD = 'package:\n  name: foo\n  version: "1"\n'
@@ -92,3 +93,19 @@ def test_a_step_that_does_not_run_needs_nothing() -> None:
         inner = fetch(expected_none="true").replace('{"uses"', f'{{"if": {json.dumps(condition)}, "uses"')
         recipe = melange(f"{HEAD}pipeline:\n{inner}", arch="x86_64")
         assert (recipe.network, recipe.sources) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        step("fetch", uri="https://me:s3cret@x/y.tar.gz", expected_sha256=A),
+        step("git-checkout", repository="https://me:s3cret@x/y", expected_commit=C),
+        step("git-checkout", repository="https://token@x/y"),
+    ],
+)
+def test_passwords_have_no_place_in_a_source_s_address(written: str) -> None:
+    """They would be in keys, in provenance and on the screen; the error does not show them either."""
+    with pytest.raises(RecipeError) as caught:
+        melange(HEAD + "pipeline:\n" + written)
+    assert "a user or password" in caught.value.what
+    assert "s3cret" not in caught.value.render()
