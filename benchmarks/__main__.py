@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from buildgraph.cli.places import user_cache
-from buildgraph.cli.session import tools_folder
+from buildgraph.cli.settings import tools_folder
 from buildgraph.execute.tools import find_tools
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from buildgraph.cli.places import user_cache
-from buildgraph.cli.session import tools_folder
+from buildgraph.cli.settings import tools_folder
 from buildgraph.execute.tools import Toolbox, find_tools
 from tests.servers import find_nginx
 

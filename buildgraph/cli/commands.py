@@ -15,7 +15,8 @@ from typing import Any
 from buildgraph import __version__
 from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
-from buildgraph.cli.session import Session, Settings, tools_folder
+from buildgraph.cli.session import Session
+from buildgraph.cli.settings import Settings, tools_folder
 from buildgraph.errors import CacheError, OutputError, UsageError
 from buildgraph.plan.planner import Plan
 from buildgraph.plan.record import LOCAL

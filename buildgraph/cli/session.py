@@ -21,6 +21,7 @@ from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
+from buildgraph.cli.settings import Settings, tools_folder
 from buildgraph.cli.using import CacheUse
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
 from buildgraph.execute import asking, box, process
@@ -34,7 +35,6 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
-from buildgraph.plan.record import LOCAL
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
@@ -55,29 +55,6 @@ from buildgraph.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from buildgraph.execute.sources import Sources
     from buildgraph.remote.shared import SharedCache
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line and the environment decide; the manifest decides the rest.
-
-    ``offline``: nothing is fetched; with ``stand_ins`` names then stand for the tools and keys that are not at hand.
-    """
-
-    root: Path
-    here: Path
-    environment: Mapping[str, str]
-    user_cache: Path
-    user_config: Path
-    cache: Path | None = None
-    out: Path | None = None
-    sealed: bool = True
-    locked: bool | None = None
-    offline: bool = False
-    stand_ins: bool = False
-    tier: str = LOCAL
-    result_keys: tuple[str, ...] = ()
-    reads_remotes: bool = True
 
 
 @dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
@@ -517,13 +494,3 @@ class Session:
             return
         if not self.planned:  # what is there was planned on another graph or with other keys
             self.state.parts.pop(keeping.PLANNED, None)
-
-
-def tools_folder() -> Path:
-    """Where go.mod and go.sum of the tools lie: in a clone beside the package, in an installed wheel within it."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package.parent / "tools", package / "execute" / "data"):
-        if (folder / "go.mod").is_file():
-            return folder
-    message = "this installation lacks tools/go.mod"
-    raise ToolError(message, hint="install buildgraph again")

@@ -21,7 +21,7 @@ from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
-    from buildgraph.cli.session import Settings
+    from buildgraph.cli.settings import Settings
 
 TIMEOUT = 20.0  # seconds without a byte, after which building is likely to be faster
 # What CI says of a run, by the variables of GitHub and GitLab.

@@ -8,7 +8,8 @@ from threading import Thread
 
 import pytest
 
-from buildgraph.cli.session import Session, Settings
+from buildgraph.cli.session import Session
+from buildgraph.cli.settings import Settings
 from buildgraph.keys.digest import digest_text
 from buildgraph.plan.record import DeepRecord, Found
 from buildgraph.plan.store import Last

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.cli.session import tools_folder
+from buildgraph.cli.settings import tools_folder
 from buildgraph.errors import ToolError
 from buildgraph.execute import provision, tools
 from buildgraph.execute.box import Box, sealed_command

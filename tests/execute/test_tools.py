@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.cli.session import tools_folder
+from buildgraph.cli.settings import tools_folder
 from buildgraph.errors import SandboxError, ToolError
 from buildgraph.execute import provision
 from buildgraph.execute.tools import Toolbox, find_tools, pinned_versions, probe_sandbox

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildgraph.cli.main import main
-from buildgraph.cli.session import Session, Settings
+from buildgraph.cli.session import Session
+from buildgraph.cli.settings import Settings
 from buildgraph.errors import BgError
 from buildgraph.report.console import Console
 from tests.affected.checkout import GIT, MANIFEST, locked

@@ -19,7 +19,8 @@ from buildgraph.apk.index import IndexEntry
 from buildgraph.cli import commands
 from buildgraph.cli.arguments import parse
 from buildgraph.cli.main import main
-from buildgraph.cli.session import Session, tools_folder
+from buildgraph.cli.session import Session
+from buildgraph.cli.settings import tools_folder
 from buildgraph.errors import INTERNAL_ERROR, BgError
 from buildgraph.execute.tools import pinned_versions
 from buildgraph.keys.digest import Digest
