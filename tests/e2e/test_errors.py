@@ -55,7 +55,7 @@ def test_no_manifest_and_no_recipes(empty: Workspace) -> None:
     assert "this workspace holds no recipes" in fails(empty, 3)
     assert empty.bg("list").out == ""
     (empty.root / "buildgraph.yaml").unlink()
-    assert "an empty file named buildgraph.yaml" in fails(empty, 4)
+    assert "`bg init` at the top" in fails(empty, 4)
 
 
 def test_an_unknown_key_of_the_manifest(empty: Workspace) -> None:
