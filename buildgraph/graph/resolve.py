@@ -93,12 +93,17 @@ class Locals:
 
         A package of that very name comes before those that only provide it, then the nearest folder counts, then apko's order
         of providers. A node's own packages are never meant, nor those that ``limits`` refuse. Raises GraphError where two
-        packages of the name are equally near, at the place of the ``need`` if that is given.
+        packages of the name are equally near, at the place of the ``need`` if that is given; but whoever makes the name himself
+        means the one from outside then: a compiler of which each team has one.
         """
         found: LocalPackage | None = None
+        makes_it = False  # an own package of the name is nearest, and so comes first
         for offer in self._candidates(requirement, folder):
             package = offer.package
-            if package.node == asking_node or (limits and not _allowed(package, limits)):
+            if package.node == asking_node:
+                makes_it = makes_it or package.name == requirement.name
+                continue
+            if limits and not _allowed(package, limits):
                 continue
             if found is None:
                 found = package
@@ -107,6 +112,8 @@ class Locals:
                 and package.name == found.name
                 and _distance(folder, package.folder) == _distance(folder, found.folder)
             ):
+                if makes_it:
+                    return None
                 raise _ambiguous([found, package], asking_node or "the pool", need)
         return found
 

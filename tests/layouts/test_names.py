@@ -87,3 +87,17 @@ def test_settings_of_a_target_that_is_not_there(shop: Repository) -> None:
     said = shop.bg("list", code=4)
     assert said.startswith("buildgraph.yaml:4: `targets:` has settings for `//packages:sever`, and there is no such target")
     assert "hint: did you mean `//packages:server`" in said
+
+
+def test_who_asks_for_the_name_it_makes_means_the_one_from_outside(repository: Repository) -> None:
+    """Where several others are equally near, that is no mistake: each makes a compiler with the previous one."""
+    repository.write({
+        "buildgraph.yaml": "architectures: [x86_64]\n",
+        **{f"{team}/compiler.yaml": melange("compiler", needs="compiler") for team in ("one", "two", "three")},
+        "one/tool.yaml": melange("tool", needs="compiler"),
+    })  # fmt: skip
+    needs = {(edge["from"], edge["to"]) for edge in repository.graph()["edges"] if edge["requirement"] == "compiler"}
+    assert needs == {
+        ("//one:tool@x86_64", "//one:compiler@x86_64"),
+        *((f"//{team}:compiler@x86_64", "compiler") for team in ("one", "two", "three")),
+    }
