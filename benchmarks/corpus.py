@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 from buildgraph.apk import signing
@@ -17,6 +17,7 @@ from buildgraph.apk.index import IndexEntry, index_archive, read_index_archive
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 REPOSITORY = "https://packages.wolfi.dev/os"
 KEY = "wolfi-signing.rsa.pub"
+ARCHITECTURES = ("x86_64", "aarch64", "armv7", "ppc64le", "riscv64", "s390x")
 MANIFEST = f"""\
 repositories: [{REPOSITORY}]
 keyring: [{REPOSITORY}/{KEY}]
@@ -61,15 +62,18 @@ def _older(name: str, version: str, *provides: str) -> IndexEntry:
     return IndexEntry(name, version, arch="x86_64", checksum=f"Q1{checksum}", size=1, installed_size=1, provides=provides)
 
 
-def many(folder: Path, copies: int) -> Path:
-    """As ``make``, with the recipes so many times, each time in a folder of their own: requirements mean the nearest."""
+def many(folder: Path, architectures: int) -> Path:
+    """As ``make``, for so many architectures: as many times the nodes, of the same shape."""
     root = make(folder)
-    one = folder / "one"
-    root.rename(one)
-    root.mkdir()
-    (one / "buildgraph.yaml").rename(root / "buildgraph.yaml")
-    (one / "pipelines").rename(root / "pipelines")
-    for number in range(copies):
-        shutil.copytree(one, root / f"copy{number}")
-    shutil.rmtree(one)
+    chosen = ARCHITECTURES[:architectures]
+    upstream = folder / "upstream"
+    key = signing.generate_key(2048)
+    (upstream / KEY).write_bytes(signing.public_key(key))
+    entries = read_index_archive((upstream / "x86_64/APKINDEX.tar.gz").read_bytes())
+    for architecture in chosen:
+        (upstream / architecture).mkdir(exist_ok=True)
+        index = index_archive([replace(entry, arch=architecture) for entry in entries])
+        (upstream / architecture / "APKINDEX.tar.gz").write_bytes(signing.sign_index(index, key, KEY.removesuffix(".rsa.pub")))
+    with (root / "buildgraph.yaml").open("a") as manifest:
+        manifest.write(f"architectures: [{', '.join(chosen)}]\n")
     return root
