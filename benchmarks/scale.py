@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale`: 3,401 recipes, and these for six architectures: the first look, a look at what did not change, one after an edit.
+"""`python -m benchmarks.scale`: 3,401 recipes, and these for six architectures, looked at first, again, and after an edit.
 
 Each number is one command in a new process, as a user would start it; beside it what git and bare Python take. The builds of
 what is in the cache need packages for all recipes: they are stand-ins, each a whole apk with nothing in it, that real records
