@@ -6,16 +6,17 @@ import gc
 import os
 import sys
 
-from buildgraph.cli import quick
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from buildgraph.cli.quick import Look
 
 # Nearly all that bg makes lives until it ends, without circles: looking for garbage would take a fifth of its time. A build that
 # lasts still has its circles collected.
 COLLECT_AFTER = 1_000_000
 INTERRUPTED = 130
+ANSWERED = frozenset({"build", "plan"})  # commands whose answer may be known already
 
 
 def entry() -> None:
@@ -37,6 +38,10 @@ def entry() -> None:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs one command; its exit code (docs/manual.md lists them)."""
     try:
+        if ANSWERED.isdisjoint(arguments):
+            return _command(arguments, environment, None)
+        from buildgraph.cli import quick
+
         with quick.Look(arguments, environment) as look:
             if look.answer is None:
                 return _command(arguments, environment, look)
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _command(arguments: Sequence[str], environment: Mapping[str, str], look: quick.Look) -> int:
+def _command(arguments: Sequence[str], environment: Mapping[str, str], look: Look | None) -> int:
     from buildgraph.cli.arguments import parse
 
     options = parse(arguments)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
 
 
-COMMANDS = ("build", "plan")  # those whose answer may be known already
+COMMANDS = ("build", "plan")  # as main has them
 
 
 def asked(arguments: Sequence[str], here: str, environment: Mapping[str, str]) -> str:
