@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import SCANNED
 from buildgraph.errors import GraphError, LockError, did_you_mean
-from buildgraph.execute.download import is_remote
 from buildgraph.graph.build import cycle_error
-from buildgraph.recipes.values import Need
+from buildgraph.recipes.values import Need, is_remote
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Self
 
 from buildgraph import __version__
+from buildgraph.cli.main import ANSWERED
 from buildgraph.cli.places import user_cache
 from buildgraph.workspace.statefile import ANSWER, StateFile, state_path
 from buildgraph.workspace.stats import changed_files, stamp
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from buildgraph.workspace.stats import FileStat, Tree
 
 MANIFEST = "buildgraph.yaml"  # as workspace.manifest has it, which would load the YAML reader
-
-
-COMMANDS = ("build", "plan")  # as main has them
 
 
 def asked(arguments: Sequence[str], here: str, environment: Mapping[str, str]) -> str:
@@ -104,7 +102,7 @@ class Look:
         self.at = 0
         directory, command = _directory_and_command(arguments)
         here = os.path.abspath(directory)  # links stay as the user named them
-        if command in COMMANDS:
+        if command in ANSWERED:
             self.root = _workspace(here)
         if self.root:
             self.file = StateFile(state_path(user_cache(environment), self.root), __version__)

@@ -26,11 +26,6 @@ class AbsentError(RepositoryError):
     """The server says that there is no such file."""
 
 
-def is_remote(line: str) -> bool:
-    """Whether a repository or keyring line of a recipe is an address, not a folder of somebody's machine."""
-    return line.rpartition(" ")[2].startswith(("https://", "http://"))
-
-
 def download(address: str, target: Path, *, access: Access | None = None) -> None:
     """Puts what lies at ``address`` into ``target``, which appears when it is whole.
 

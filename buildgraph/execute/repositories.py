@@ -20,8 +20,9 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
-from buildgraph.execute.download import AbsentError, download, is_remote
+from buildgraph.execute.download import AbsentError, download
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
+from buildgraph.recipes.values import is_remote
 from buildgraph.web.access import Access
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest

@@ -25,9 +25,9 @@ from buildgraph.cache.records import Records
 from buildgraph.errors import RepositoryError
 from buildgraph.execute import checkouts
 from buildgraph.execute.checkouts import Checkout, checkout_from_json
-from buildgraph.execute.download import AbsentError, download, is_remote
+from buildgraph.execute.download import AbsentError, download
 from buildgraph.keys.digest import Digest, parse_digest
-from buildgraph.recipes.values import PinnedSource
+from buildgraph.recipes.values import PinnedSource, is_remote
 from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import Manifest
 

@@ -28,6 +28,11 @@ _LOGIN = re.compile(r"https?://[^/?#\s]*@")
 LOGIN_HINT = "the address alone belongs here; bg takes the user and password from HTTP_AUTH or ~/.netrc"
 
 
+def is_remote(line: str) -> bool:
+    """Whether a repository or keyring line, with a tag or without, is an address, not a folder of somebody's machine."""
+    return line.rpartition(" ")[2].startswith(("https://", "http://"))
+
+
 def carries_login(line: str) -> bool:
     """Whether a repository or keyring line has a user or password in its address, as in ``https://user:password@host/``."""
     return _LOGIN.search(line) is not None

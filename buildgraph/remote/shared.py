@@ -203,7 +203,7 @@ class SharedCache:
     def _backfill(self, found: _Found, levels: Sequence[Level]) -> None:
         place = results.place(found.result.kind, found.result.key, found.result.tier)
         for level in levels:
-            self._give(level, place, found.sealed, found.result.blobs, partly=True)
+            self._give(level, {place: found.sealed}, found.result.blobs, partly=True)
 
     def share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
         """Gives a result to every store that may be written, on the side: under its action, and under its deep key."""
@@ -216,14 +216,13 @@ class SharedCache:
         made = [Result("action", record.action, author.tier, record, blobs, None, author.builder)]
         if key is not None and deep is not None:
             made.append(Result("deep", key, author.tier, record, blobs, deep, author.builder))
-        sealed = [(results.place(one.kind, one.key, one.tier), envelope.seal(results.to_bytes(one), author.keys)) for one in made]
+        sealed = {results.place(one.kind, one.key, one.tier): envelope.seal(results.to_bytes(one), author.keys) for one in made}
         for level in self.levels:
             if level.writes and level.is_used:
-                for place, data in sealed:
-                    self._give(level, place, data, blobs)
+                self._give(level, sealed, blobs)
 
-    def _give(self, level: Level, place: str, data: bytes, blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
-        """Gives blobs, then the result that names them. With ``partly`` blobs that are not here (a log) may be lacking."""
+    def _give(self, level: Level, sealed: Mapping[str, bytes], blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
+        """Gives blobs, then the results that name them, by place. With ``partly`` blobs that are not here (a log) are brought."""
         by_name = {blob: digest for digest, blob in blobs.items()}
         lacking = level.attempt(lambda store: store.missing(by_name))
         if lacking is None:
@@ -235,8 +234,9 @@ class SharedCache:
             if not level.succeeds(partial(_write, blob=blob, path=path)):
                 return
             level.count(sent=blob.size)
-        if level.succeeds(lambda store: store.put_result(place, data, list(by_name))):
-            level.count(results=1)
+        for place, data in sealed.items():
+            if level.succeeds(partial(_put, place=place, data=data, blobs=list(by_name))):
+                level.count(results=1)
 
     def _blob(self, digest: Digest) -> Blob:
         """The name of a blob on the wire."""
@@ -261,7 +261,7 @@ class SharedCache:
             self._uploads.append(self._senders.submit(guarded))
 
     def finish(self, say: Callable[[str], None]) -> None:
-        """Waits for uploads, and ends; what was not sent by then is counted as failed. Never raises."""
+        """Waits for uploads as long as it is worth it, and ends them and the stores. Never raises."""
         self.is_finished = True
         started = time.monotonic()
         pending: set[Future[None]] = set(self._uploads)
@@ -311,3 +311,7 @@ def _result(store: Store, place: str) -> bytes | None:
 
 def _write(store: Store, blob: Blob, path: Path) -> None:
     store.write(blob, path)
+
+
+def _put(store: Store, place: str, data: bytes, blobs: Sequence[Blob]) -> None:
+    store.put_result(place, data, blobs)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from buildgraph.apk.version import Requirement
-from buildgraph.recipes.values import MelangeRecipe, Written
+from buildgraph.recipes.values import MelangeRecipe, Written, is_remote
 from buildgraph.workspace.evidence import Flag
 from buildgraph.workspace.proposal import Proposal
-from buildgraph.workspace.survey import PIPELINE_FLAGS, REPOSITORY_FLAGS, Known, Run, is_remote
+from buildgraph.workspace.survey import PIPELINE_FLAGS, REPOSITORY_FLAGS, Known, Run
 from buildgraph.workspace.workspace import Workspace
 
 MOST_SHOWN = 4

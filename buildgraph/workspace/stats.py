@@ -110,11 +110,6 @@ def stamp(path: str | Path) -> list[int]:
     return list(stat_of(path) or ())
 
 
-def unchanged(root: str | Path, tree: Tree) -> bool:
-    """Whether a walk would see the same again: no file added, removed or changed, as far as stat can tell."""
-    return changed_files(root, tree) == {}
-
-
 def changed_files(root: str | Path, tree: Tree) -> dict[str, FileStat] | None:
     """The files whose stat is not what it was, with what it is now; None where a walk might see other files than then.
 

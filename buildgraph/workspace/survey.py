@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from buildgraph.errors import BgError
 from buildgraph.recipes.builtins import Table
-from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Written
+from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Written, is_remote
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
 from buildgraph.workspace.discovery import RecipeFile, Target
@@ -58,11 +58,6 @@ class Run:
         """The path among those that are ``there`` which a value means, whatever the recipe; the root is ``""``."""
         places = list(self.matches.values()) or [Match(folder, {}) for folder in self.invocation.folders]
         return next((path for match in places if (path := existing(match, flag, there)) is not None), None)
-
-
-def is_remote(line: str) -> bool:
-    """Whether a repository or keyring line is an address, with a tag or without."""
-    return line.rpartition(" ")[2].startswith(("https://", "http://"))
 
 
 def existing(match: Match, flag: Flag, there: Collection[str]) -> str | None:

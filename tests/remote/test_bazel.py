@@ -13,15 +13,8 @@ from buildgraph.remote.bazel import BazelStore
 from buildgraph.remote.store import StoreError
 from buildgraph.web.access import Access
 from tests.remote.contract import KEYS, StoreContract
-from tests.remote.servers import bazel_remote
+from tests.remote.servers import BazelRemote
 from tests.servers import Handler, faulty_server, nginx_server
-
-
-@pytest.fixture(scope="module")
-def bazel_remote_address(tmp_path_factory: pytest.TempPathFactory, bazel_remote_program: Path) -> Iterator[str]:
-    """A bazel-remote that all tests of this module share."""
-    with bazel_remote(bazel_remote_program, tmp_path_factory.mktemp("bazel-remote")) as server:
-        yield server.http
 
 
 class TestBazelRemote(StoreContract):
@@ -30,8 +23,8 @@ class TestBazelRemote(StoreContract):
     title = "HTTP: bazel-remote"
 
     @pytest.fixture
-    def store(self, bazel_remote_address: str, tmp_path: Path) -> BazelStore:
-        return BazelStore(f"{bazel_remote_address}/{tmp_path.name}", Access())
+    def store(self, bazel_remote_server: BazelRemote, tmp_path: Path) -> BazelStore:
+        return BazelStore(f"{bazel_remote_server.http}/{tmp_path.name}", Access())
 
 
 class TestNginx(StoreContract):

@@ -21,15 +21,8 @@ from buildgraph.web.access import Access
 from tests.remote.contract import KEYS, StoreContract
 from tests.remote.faults import relay, silent
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
-from tests.remote.servers import BazelRemote, bazel_remote, casd
+from tests.remote.servers import BazelRemote, casd
 from tests.waiting import wait_for
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_program: Path) -> Iterator[BazelRemote]:
-    """A bazel-remote that all tests of this module share."""
-    with bazel_remote(bazel_remote_program, tmp_path_factory.mktemp("bazel-remote")) as server:
-        yield server
 
 
 class TestBazelRemote(StoreContract):
@@ -38,8 +31,8 @@ class TestBazelRemote(StoreContract):
     title = "gRPC: bazel-remote"
 
     @pytest.fixture
-    def store(self, server: BazelRemote, tmp_path: Path) -> RemoteExecutionStore:
-        return RemoteExecutionStore(f"{server.grpc}/{tmp_path.name}", Access())
+    def store(self, bazel_remote_server: BazelRemote, tmp_path: Path) -> RemoteExecutionStore:
+        return RemoteExecutionStore(f"{bazel_remote_server.grpc}/{tmp_path.name}", Access())
 
 
 class TestCasd(StoreContract):
@@ -53,9 +46,9 @@ class TestCasd(StoreContract):
             yield RemoteExecutionStore(address, Access())
 
 
-def test_large_blobs_are_streamed(server: BazelRemote, tmp_path: Path) -> None:
+def test_large_blobs_are_streamed(bazel_remote_server: BazelRemote, tmp_path: Path) -> None:
     """Around the size that one message may have, and in chunks that do not end with the blob."""
-    store = RemoteExecutionStore(f"{server.grpc}/streams", Access())
+    store = RemoteExecutionStore(f"{bazel_remote_server.grpc}/streams", Access())
     limit = store._server().batch
     for size in (limit - 1, limit, limit + 1, 3 * limit + 7):
         data = os.urandom(size)
@@ -67,28 +60,28 @@ def test_large_blobs_are_streamed(server: BazelRemote, tmp_path: Path) -> None:
         assert stream.getvalue() == data
 
 
-def test_a_large_blob_that_is_gone(server: BazelRemote) -> None:
+def test_a_large_blob_that_is_gone(bazel_remote_server: BazelRemote) -> None:
     """Streams say so in their own way."""
-    store = RemoteExecutionStore(server.grpc, Access())
+    store = RemoteExecutionStore(bazel_remote_server.grpc, Access())
     with pytest.raises(AbsentError):
         store.read(Blob("0" * 64, 100 << 20), io.BytesIO())
 
 
-def test_more_blobs_than_fit_into_one_question(server: BazelRemote) -> None:
-    store = RemoteExecutionStore(server.grpc, Access())
+def test_more_blobs_than_fit_into_one_question(bazel_remote_server: BazelRemote) -> None:
+    store = RemoteExecutionStore(bazel_remote_server.grpc, Access())
     asked = [blob_of(f"nowhere {number}".encode()) for number in range(25_000)]
     assert store.missing(asked) == asked
 
 
 @pytest.mark.parametrize("first", ["grpc", "http"])
-def test_a_result_whose_blob_was_lost_is_a_miss(server: BazelRemote, tmp_path: Path, first: str) -> None:
+def test_a_result_whose_blob_was_lost_is_a_miss(bazel_remote_server: BazelRemote, tmp_path: Path, first: str) -> None:
     """The first who asks for the blob does not get it; after that the server has no such result, over either protocol."""
     stores: dict[str, Store] = {
-        "grpc": RemoteExecutionStore(f"{server.grpc}/lost-{first}", Access()),
-        "http": BazelStore(f"{server.http}/lost-{first}", Access()),
+        "grpc": RemoteExecutionStore(f"{bazel_remote_server.grpc}/lost-{first}", Access()),
+        "http": BazelStore(f"{bazel_remote_server.http}/lost-{first}", Access()),
     }
     _, key = give(stores["http"], tmp_path / "one", CI, name=f"lost {first}")
-    (path,) = server.folder.rglob(f"{blob_of(f'the package lost {first}'.encode()).sha256}-*")
+    (path,) = bazel_remote_server.folder.rglob(f"{blob_of(f'the package lost {first}'.encode()).sha256}-*")
     path.unlink()
     shared = sharing(stores[first], cas_in(tmp_path / "reader"))
     (found,) = shared.look_up("deep", [key])
@@ -100,9 +93,12 @@ def test_a_result_whose_blob_was_lost_is_a_miss(server: BazelRemote, tmp_path: P
         assert (shared.levels[0].misses, shared.levels[0].failed) == (1, {})
 
 
-def test_both_protocols_read_the_same_cache(server: BazelRemote, tmp_path: Path) -> None:
+def test_both_protocols_read_the_same_cache(bazel_remote_server: BazelRemote, tmp_path: Path) -> None:
     """Whether a result is in its message or, as a large one, a blob."""
-    over_grpc, over_http = RemoteExecutionStore(f"{server.grpc}/both", Access()), BazelStore(f"{server.http}/both", Access())
+    over_grpc, over_http = (
+        RemoteExecutionStore(f"{bazel_remote_server.grpc}/both", Access()),
+        BazelStore(f"{bazel_remote_server.http}/both", Access()),
+    )
     blob, source = blob_of(b"an output"), tmp_path / "output"
     source.write_bytes(b"an output")
     over_grpc.write(blob, source)
@@ -138,9 +134,9 @@ def test_what_servers_can_do() -> None:
         _parsed(capabilities(field(1, bytes([9])), updates=True, batch=0))
 
 
-def test_a_server_that_takes_no_results(server: BazelRemote, tmp_path: Path) -> None:
+def test_a_server_that_takes_no_results(bazel_remote_server: BazelRemote, tmp_path: Path) -> None:
     """It is read; nothing is sent there."""
-    store = RemoteExecutionStore(server.grpc, Access())
+    store = RemoteExecutionStore(bazel_remote_server.grpc, Access())
     store._known = _Server(takes_results=False)
     with pytest.raises(RefusedError, match="takes no results"):
         store.put_result(KEYS[0], b"", [])
@@ -149,9 +145,9 @@ def test_a_server_that_takes_no_results(server: BazelRemote, tmp_path: Path) -> 
     assert store.result(KEYS[7]) is None
 
 
-def test_who_stops_bg_need_not_wait_for_a_silent_server(server: BazelRemote) -> None:
+def test_who_stops_bg_need_not_wait_for_a_silent_server(bazel_remote_server: BazelRemote) -> None:
     """Calls that are under way end, and there are no others."""
-    with relay(urlsplit(server.grpc).port or 0, silent) as port:
+    with relay(urlsplit(bazel_remote_server.grpc).port or 0, silent) as port:
         store = RemoteExecutionStore(f"grpc://127.0.0.1:{port}", Access(timeout=600))
         failed: list[str] = []
 

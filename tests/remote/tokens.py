@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import threading
 import time
@@ -14,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.remote.certificates import self_signed
 
 ISSUER, SERVICE = "the test", "the registry"
 
@@ -44,20 +44,7 @@ class Tokens:
 @contextmanager
 def token_server(folder: Path, user: str, password: str) -> Iterator[Tokens]:
     """Gives everybody tokens to read with, and one user tokens to write with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ISSUER)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, SHA256())
-    )
+    key, certificate = self_signed(ISSUER, is_authority=True)
     (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     tokens = Tokens(folder / "certificate.pem", login)

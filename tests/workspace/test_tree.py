@@ -11,10 +11,15 @@ import pytest
 
 from buildgraph.workspace import state as states
 from buildgraph.workspace.statefile import MAGIC
-from buildgraph.workspace.stats import RACY_NS, Tree, changed_files, stat_of, unchanged
+from buildgraph.workspace.stats import RACY_NS, Tree, changed_files, stat_of
 from buildgraph.workspace.tree import walk
 
 NOTHING: frozenset[str] = frozenset()
+
+
+def unchanged(root: Path, tree: Tree) -> bool:
+    """Whether a second look sees the same again."""
+    return changed_files(root, tree) == {}
 
 
 @pytest.fixture
