@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 from buildgraph.apk import signing
 from buildgraph.apk.index import IndexEntry, index_archive, read_index_archive
+from buildgraph.structs import replace
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 REPOSITORY = "https://packages.wolfi.dev/os"

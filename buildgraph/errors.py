@@ -22,14 +22,14 @@ Anything else that escapes is a defect of bg (exit code 70).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from buildgraph.structs import Struct
 
 INTERNAL_ERROR = 70
 _LONGEST_NAME = 200  # comparing texts takes time with the square of their length
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A position in a text file of the user.
 
     ``path`` is what to show (relative to the workspace where possible); ``line`` and ``column`` count from 1, 0 means

@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from buildgraph.apk.archive import inflated_members, malformed, plain_file, store
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import Place, RepositoryError
+from buildgraph.structs import Struct
 
 INDEX_NAME = "APKINDEX"
 # apkindex.go: DefaultMaxAPKIndexDecompressedSize.
@@ -24,8 +24,7 @@ _EXCERPT = 1000
 _END_OF_ARCHIVE = b"\0" * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
+class IndexEntry(Struct, frozen=True):
     """One package as an index lists it.
 
     ``checksum`` is ``Q1`` and the base64 of the control segment's SHA-1, or empty; ``size`` and ``installed_size`` are

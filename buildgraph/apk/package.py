@@ -12,7 +12,6 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -32,12 +31,12 @@ from buildgraph.apk.archive import (
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pkginfo import PKGINFO_NAME, parse_pkginfo, with_size
 from buildgraph.apk.writer import control_checksum
+from buildgraph.structs import Struct, replace
 
 _SBOM = re.compile(r"(?:\./)?var/lib/db/sbom/[^/]+\.spdx\.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(Struct, frozen=True):
     """Where the parts of a package file are: byte offsets of the control and data segments, and the file's length.
 
     A signature, where there is one, takes the bytes before ``control``.
@@ -48,8 +47,7 @@ class Segments:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class PackageInfo:
+class PackageInfo(Struct, frozen=True):
     """What a package file says: its index entry, the SHA-256 (hex) of its data segment, and where its segments are."""
 
     entry: IndexEntry

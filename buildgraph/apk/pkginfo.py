@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from buildgraph.apk.index import IndexEntry
+from buildgraph.structs import Struct
 
 PKGINFO_NAME: Final = ".PKGINFO"
 _SIZE_LINE: Final = re.compile(rb"^size[ \t]*=.*$", re.MULTILINE)
@@ -19,8 +19,7 @@ _DATAHASH_LINE: Final = re.compile(rb"^datahash[ \t]*=", re.MULTILINE)
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 
-@dataclass(frozen=True, slots=True)
-class ControlInfo:
+class ControlInfo(Struct, frozen=True):
     """What a `.PKGINFO` says: the entry, still without checksum and file size, and the hex SHA-256 of the data segment."""
 
     entry: IndexEntry

@@ -7,10 +7,10 @@ it finds is a superset of any solution, found without a solver. It goes into the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.version import Requirement
+from buildgraph.structs import Struct, field
 
 
 class Pool:
@@ -52,8 +52,7 @@ class Pool:
         return (entry for name, entries in self._conditional.items() if name in names for entry in entries)
 
 
-@dataclass(slots=True)
-class Reach:
+class Reach(Struct):
     """What some requirements reach: ``entries``, and the ``missing`` requirements with what asked for each."""
 
     entries: dict[str, IndexEntry] = field(default_factory=dict)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from buildgraph.structs import Struct
 
 _VERSION: Final = re.compile(
     r"([0-9]+)((?:\.[0-9]+)*)([a-z]?)(?:_(alpha|beta|pre|rc)([0-9]*))?(?:_(cvs|svn|git|hg|p)([0-9]*))?(?:-r([0-9]+))?"
@@ -90,8 +91,7 @@ def is_version(text: str) -> bool:
     return _parsed(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     """What a dependency asks for: a name, and where ``operator`` is not empty a version; also what a `provides` offers.
 
     ``operator`` is one of ``""``, ``=``, ``<``, ``>``, ``<=``, ``>=``, ``~``; ``version`` is the text that apko compares,

@@ -11,21 +11,20 @@ import hashlib
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from buildgraph.apk.archive import GzipWriter, copy, plain_file, replacing, store, tar_entry
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.pkginfo import PKGINFO_NAME, render_pkginfo
+from buildgraph.structs import Struct, replace
 
 _CHECKSUM_HEADER = "APK-TOOLS.checksum.SHA1"
 _END_OF_ARCHIVE = b"\0" * 1024
 _DIRECTORY_MODE = 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class PackageFile:
+class PackageFile(Struct, frozen=True):
     """A file, directory or symlink of a package; ``mode`` holds the permission bits, ``target`` is the symlink's text."""
 
     kind: Literal["file", "dir", "symlink"]
@@ -72,8 +71,7 @@ def control_checksum(control: bytes) -> str:
     return "Q1" + base64.b64encode(hashlib.sha1(control, usedforsecurity=False).digest()).decode()
 
 
-@dataclass(slots=True)
-class _Tee:
+class _Tee(Struct):
     """Writes to a file and a digest at once."""
 
     file: IO[bytes]

@@ -13,7 +13,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
@@ -22,6 +21,7 @@ from buildgraph.cache.files import CHUNK, copy_file, fault, faults, replacing
 from buildgraph.cache.layout import prepare
 from buildgraph.cache.scratch import ScratchArea
 from buildgraph.errors import CacheError
+from buildgraph.structs import Struct
 
 Hex = str
 
@@ -36,8 +36,7 @@ _UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
-@dataclass(frozen=True, slots=True)
-class BlobStat:
+class BlobStat(Struct, frozen=True):
     """What the system says of a blob: bytes, and when it was last put, given out or noted as used (seconds since 1970).
 
     ``used_at`` is the latest of the file's times: linking changes the one of the inode, `Cas.touch` that of access.

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildgraph.cache.files import remove_tree
+from buildgraph.structs import Struct
 
 _CORRUPT = "records.corrupt-"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A file, or a folder with all that is in it: where it is, its bytes, and the latest time that something in it has."""
 
     path: Path

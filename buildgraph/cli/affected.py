@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from buildgraph.plan.affected import Affected, Comparison, Kind, State, headline
 from buildgraph.plan.shards import pack
 from buildgraph.report.graphs import counted
 from buildgraph.report.views import to_json
+from buildgraph.structs import Struct
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME
 
 MOST_JOBS = 256  # that one matrix of GitHub Actions may have
 UNMEASURED = 1.0  # seconds, of what was never built here
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What is affected; ``work`` gives the nodes that have to be built for one; ``several`` architectures are planned."""
 
     rows: Sequence[Affected]

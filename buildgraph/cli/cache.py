@@ -6,13 +6,11 @@ import argparse
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildgraph.cache import storage
 from buildgraph.cache.cas import Cas
-from buildgraph.cache.records import Records
 from buildgraph.cli.commands import show
 from buildgraph.cli.session import Session
 from buildgraph.errors import CacheError, TargetError, UsageError
@@ -42,14 +40,8 @@ def cache(options: argparse.Namespace, session: Session) -> int:
     return _OPERATIONS[options.operation](options, _Cache(session))
 
 
-@dataclass(slots=True)
 class _Cache:
     """A cache to work on, which is not held as a build holds it."""
-
-    session: Session
-    root: Path
-    cas: Cas
-    records: Records
 
     def __init__(self, session: Session) -> None:
         self.session, self.root = session, session.cache_folder

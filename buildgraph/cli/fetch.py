@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from buildgraph.apk.pool import reach
 from buildgraph.cli.commands import show
@@ -14,11 +13,11 @@ from buildgraph.execute.sources import AT_ONCE
 from buildgraph.recipes.values import PinnedSource
 from buildgraph.report.graphs import counted
 from buildgraph.report.views import to_json
+from buildgraph.structs import Struct
 from buildgraph.workspace.lockfile import Locked
 
 
-@dataclass(frozen=True, slots=True)
-class Needed:
+class Needed(Struct, frozen=True):
     """What builds of some nodes need from outside; ``networked`` says why nodes cannot be built without the network."""
 
     packages: list[Locked]

@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from buildgraph.plan.nodes import Describe, Described, Nodes, describe, make_nod
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Table
 from buildgraph.report import views
+from buildgraph.structs import Struct, asdict
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.evidence import read_evidence
 from buildgraph.workspace.findings import Finding, Reading, findings, readings
@@ -41,8 +41,7 @@ from buildgraph.workspace.workspace import Workspace, walk
 _TOPIC_WIDTH = 12
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What was found and what would be written.
 
     ``left_out`` has files and labels with the reasons; ``trouble`` is an error that no manifest cures, or empty.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buildgraph.cli import quick
@@ -17,6 +16,7 @@ from buildgraph.plan import snapshot
 from buildgraph.plan.planner import Decision, Plan
 from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json
 from buildgraph.plan.snapshot import Bump, Restored
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.discovery import SUFFIXES
 from buildgraph.workspace.state import NEVER
 from buildgraph.workspace.stats import Tree
@@ -31,8 +31,7 @@ GRAPH, OFFERS, BASIS, PLANNED = "graph", "offers", "basis", "planned"
 PARTS = (GRAPH, OFFERS, BASIS)  # of the state, that a graph can be taken over from
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Struct):
     """A graph that was taken over.
 
     ``dirty`` are the nodes with files that changed, ``bumped`` the versions that are others for it, ``basis`` what all rests on;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from buildgraph.cli.commands import show
 from buildgraph.cli.session import Session
@@ -12,13 +11,13 @@ from buildgraph.errors import BgError
 from buildgraph.keys.document import KeyDocument, difference
 from buildgraph.plan.explain import Teller
 from buildgraph.report import views
+from buildgraph.structs import Struct
 from buildgraph.workspace.lockfile import Lock
 
 _MOST_REASONS = 3  # of an image, in text
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """A package whose versions in the lock are others; empty where it came or went."""
 
     name: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildgraph.apk.pool import Pool
@@ -15,6 +14,7 @@ from buildgraph.apk.version import SCANNED
 from buildgraph.errors import GraphError, LockError, did_you_mean
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need, is_remote
+from buildgraph.structs import Struct
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from buildgraph.plan.rebuild import Unlocked
 
 
-@dataclass(slots=True)
-class Locker:
+class Locker(Struct):
     """Keeps the lock of a session and knows which nodes' worlds it may not cover."""
 
     session: Session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from buildgraph.workspace.manifest import Manifest, load_manifest
 from buildgraph.workspace.stats import Tree
 
 
-@dataclass(repr=False)
-class PastSession(Session):
+class PastSession(Session, dict=True, kw_only=True):
     """A session on the files of a commit, beside the one on what is there ``now``, whose graph is worked out.
 
     It begins with what the other has found out, as a session does with what the last run has left: what is known of a file holds
     where the file is the same, the graph where it would come out as it is now.
     """
 
-    now: Session = field(kw_only=True)
-    revision: Revision = field(kw_only=True)
+    now: Session
+    revision: Revision
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -8,7 +8,6 @@ import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
+from buildgraph.structs import Struct, field
 from buildgraph.web import client
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
@@ -57,8 +57,7 @@ if TYPE_CHECKING:
     from buildgraph.remote.shared import SharedCache
 
 
-@dataclass(repr=False)  # it is huge, and `signal` asks for that of a handler
-class Session:
+class Session(Struct, dict=True):
     """A workspace with its cache, tools, graph and keys."""
 
     settings: Settings

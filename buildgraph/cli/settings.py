@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildgraph.errors import ToolError
 from buildgraph.plan.record import LOCAL
+from buildgraph.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What the command line and the environment decide; the manifest decides the rest.
 
     ``offline``: nothing is fetched; with ``stand_ins`` names then stand for the tools and keys that are not at hand.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from buildgraph.remote.level import summaries
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, is_tier
 from buildgraph.report.console import seconds
+from buildgraph.structs import replace
 from buildgraph.web.access import Access
 from buildgraph.workspace.manifest import Manifest
 

@@ -7,7 +7,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from buildgraph.cache.cas import Cas
@@ -25,6 +24,7 @@ from buildgraph.plan.cached import Cached, Holdings, holdings
 from buildgraph.plan.record import Output
 from buildgraph.report.verification import Finding, finding_lines, findings_json, summary
 from buildgraph.report.views import to_json
+from buildgraph.structs import replace
 
 
 def verify(options: argparse.Namespace, session: Session) -> int:

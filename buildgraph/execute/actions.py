@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFil
 from buildgraph.plan.rebuild import Action, package_output
 from buildgraph.plan.record import Discovered, Output, Record
 from buildgraph.plan.store import RecordStore
+from buildgraph.structs import Struct, field, replace
 from buildgraph.workspace.lockfile import Lock
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ _LOG_TAIL = 40
 _SLACK = 256 << 20  # what a build may write besides its environment before the tmpfs is full
 
 
-@dataclass(slots=True)
-class MemoryBudget:
+class MemoryBudget(Struct):
     """How much scratch may lie in memory at once, shared by the running actions."""
 
     total: int
@@ -69,8 +68,7 @@ class MemoryBudget:
                     self.used -= amount
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What an action can notice of where it runs, and what it makes must not depend on.
 
     ``scratch``: whether temporary files lie in "memory" or on "disk"; ``processors``: how many it may use; ``host_name``;
@@ -83,8 +81,7 @@ class Surroundings:
     folder: str = boxes.INSIDE
 
 
-@dataclass(slots=True)
-class Executor:
+class Executor(Struct):
     """Runs actions in boxes. Called from the scheduler's worker threads; everything it shares is safe for that."""
 
     workspace: Path

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from buildgraph.execute.box import HOST_PIPELINES
 from buildgraph.execute.tools import Toolbox
 from buildgraph.keys.digest import digest_text
 from buildgraph.recipes.builtins import Asked, Builtins, CompileError, Table, is_known
+from buildgraph.structs import Struct
 
 _SECONDS = 60
 
@@ -30,8 +30,7 @@ def builtins_of(tools: Toolbox, store: Path) -> Builtins:
     return Asked(version, MelangeCompile(tools, store / digest_text(tools.melange_version)[:16]))
 
 
-@dataclass(frozen=True, slots=True)
-class MelangeCompile:
+class MelangeCompile(Struct, frozen=True):
     """``melange compile`` as a function that remembers."""
 
     tools: Toolbox

@@ -8,8 +8,9 @@ matter. docs/design.md tells why each line is there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from buildgraph.structs import Struct
 
 FORMAT = "1"  # in every key: raise it when a change here can change bytes
 INSIDE = "/bg"
@@ -21,8 +22,7 @@ UMASK = 0o022
 HOST_PIPELINES = Path("/usr/share/melange")  # melange searches it before its own pipelines
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(Struct, frozen=True):
     """What one box is made of, as host paths.
 
     ``folder`` appears as ``inside``, /bg, and ``repository`` read-only as its ``repo``; ``apk_cache`` is apko's cache of unpacked

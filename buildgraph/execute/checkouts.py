@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from buildgraph.errors import RepositoryError, ToolError
 from buildgraph.execute.git import Repository, new_repository
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource
+from buildgraph.structs import Struct, replace
 
 _BRANCH, _DEFAULT_BRANCH = "refs/heads/", "refs/heads/main"
 _TAG = "refs/tags/"
@@ -30,8 +30,7 @@ _NO_SETTINGS = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
 _OWN_SETTINGS = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(Struct, frozen=True):
     """A commit as it is kept: the blobs of its pack and of the pack's index, its refs, and where its history is cut off."""
 
     name: str

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from buildgraph.cache.files import fault
 from buildgraph.errors import Interrupted, RepositoryError
+from buildgraph.structs import Struct
 from buildgraph.web.access import Access, without_login
 from buildgraph.web.client import AddressError, Answer, WebError, failing, request, retry_after, status
 
@@ -52,8 +52,7 @@ class _Failure(NamedTuple):
     final: bool = False
 
 
-@dataclass(slots=True)
-class _Transfer:
+class _Transfer(Struct):
     """One file on its way into a stream. ``identity`` is that of the content whose beginning the stream holds."""
 
     address: str

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from buildgraph.structs import Struct
 
 Outcome = Literal["hit", "spared", "shared", "ran", "failed", "skipped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """An action began; ``reasons`` say why it has to run."""
 
     node: str
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A node is settled.
 
     ``hit``: its deep key was known; ``spared``: its dependencies changed but not their content; ``shared``: another process
@@ -33,16 +32,14 @@ class Finished:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A node waits: for another process that runs the same action, or for nodes that no recipe named."""
 
     node: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something that the user should know."""
 
     text: str

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from buildgraph.errors import ToolError, UsageError, closest
 from buildgraph.execute import process
+from buildgraph.structs import Struct
 
 LINK, SUBMODULE = "120000", "160000"
 
@@ -41,8 +41,7 @@ class Entry(NamedTuple):
     object: str
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(Struct, frozen=True, dict=True):
     """A repository: its own folder, and the work tree, None where nothing is checked out.
 
     Paths are relative to the work tree, with slashes. Methods raise ToolError where git does not do what it is asked.
@@ -162,8 +161,7 @@ class Repository:
         return Repository(folder, None, self.environment) if folder.is_dir() else None
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Struct, frozen=True, dict=True):
     """A temporary index of a repository, and the folder that its files are checked out into."""
 
     repository: Repository

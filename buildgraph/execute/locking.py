@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildgraph.apk import signing
@@ -19,6 +18,7 @@ from buildgraph.errors import GraphError, LockError, Place, RepositoryError, did
 from buildgraph.execute import process
 from buildgraph.execute.repositories import INDEX, Repositories
 from buildgraph.recipes.values import Need
+from buildgraph.structs import Struct, replace
 from buildgraph.workspace.lockfile import Lock, Locked
 
 _FORMAT = "{{ .Name }} {{ .Version }} {{ .Source }}"
@@ -26,8 +26,7 @@ _SECONDS = 300
 _FIELDS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Struct, frozen=True):
     """What one environment or image asks of the outside, on one architecture.
 
     ``repositories`` and ``keyring`` are the lines that count for it, ``needs`` tells where each requirement is written; ``cut``
@@ -43,8 +42,7 @@ class World:
     cut: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Solver:
+class Solver(Struct, frozen=True):
     """Asks apko. What ``lock`` holds stays as it is wherever a solution with it exists."""
 
     repositories: Repositories
@@ -54,8 +52,7 @@ class Solver:
     local_names: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
+class Unmet(Struct, frozen=True):
     """A requirement that no repository meets, of one world; ``error`` says so with its place."""
 
     world: World
@@ -73,16 +70,14 @@ class Unmet:
         return self.text.startswith(SCANNED)
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(Struct, frozen=True):
     """What apko chose, and what no repository has."""
 
     chosen: list[Locked]
     unmet: list[Unmet]
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(Struct, frozen=True):
     """What some repositories have for an architecture: by the folder that apko reads, and as a pool."""
 
     folders: Mapping[str, list[Locked]]

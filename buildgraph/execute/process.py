@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from buildgraph.errors import Interrupted, ToolError
+from buildgraph.structs import Struct
 
 _GRACE = 0.3  # seconds between asking a group to stop and killing it
 
@@ -29,8 +29,7 @@ _guard = threading.RLock()  # a signal handler calls kill_all in the main thread
 _stopping = threading.Event()
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """How a program ended: its exit code (negative: the signal that ended it), what it said, how long it took."""
 
     returncode: int

@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry, read_index_archive
@@ -23,6 +22,7 @@ from buildgraph.errors import RepositoryError
 from buildgraph.execute.download import AbsentError, download
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.recipes.values import is_remote
+from buildgraph.structs import Struct, field, replace
 from buildgraph.web.access import Access
 from buildgraph.workspace.lockfile import Locked
 from buildgraph.workspace.manifest import Manifest
@@ -33,8 +33,7 @@ INDEX = "APKINDEX.tar.gz"
 SEED = ".seed"  # what the example repository calls its mirror
 
 
-@dataclass(slots=True)
-class Repositories:
+class Repositories(Struct):
     """The repositories of a workspace. Safe to use from several threads.
 
     ``scratch`` makes a folder for as long as indexes are asked for: they are not kept. ``access`` is how servers are asked, None

@@ -12,18 +12,17 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from buildgraph.errors import ToolError
 from buildgraph.execute.git import LINK, SUBMODULE, Entry, Index, Repository, find_repository
+from buildgraph.structs import Struct, field
 
 _Kind = Literal["file", "link", "folder"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """What a folder holds under a name."""
 
     name: str
@@ -50,8 +49,7 @@ class _Part(NamedTuple):
     entries: Mapping[str, Entry]
 
 
-@dataclass
-class Revision:
+class Revision(Struct, dict=True):
     """The files of a workspace at a commit. ``revision / path`` is where one lies, ``scan`` gives what a folder holds.
 
     The workspace is the folder ``below`` (or "") of the work tree ``top``; ``scratch`` is an empty folder that must stay. Paths

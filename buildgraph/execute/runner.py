@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from buildgraph.execute.actions import Executor
 from buildgraph.execute.events import Outcome
@@ -13,10 +12,10 @@ from buildgraph.plan.explain import Explainer
 from buildgraph.plan.rebuild import Action, Rebuilder, Unlocked
 from buildgraph.plan.record import Record
 from buildgraph.plan.store import Last, RecordStore
+from buildgraph.structs import Struct, field
 
 
-@dataclass(slots=True)
-class LocalRunner:
+class LocalRunner(Struct):
     """Runs actions on this machine and keeps their records. ``extend_lock`` is called with the worlds that the lock lacks."""
 
     executor: Executor

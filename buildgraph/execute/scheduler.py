@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from buildgraph.execute.events import Finished, Listener, Outcome, Started, Wait
 from buildgraph.graph.model import Graph
 from buildgraph.plan.rebuild import Action, Suspended, Unlocked
 from buildgraph.plan.record import Record
+from buildgraph.structs import Struct, field
 
 _POLL = 0.1  # seconds between looks at a cancellation; Python handles signals only in the main thread, between bytecodes
 
@@ -75,8 +75,7 @@ class State(Enum):
     SKIPPED = auto()  # something it needs failed
 
 
-@dataclass(slots=True)
-class Result:
+class Result(Struct):
     """How a run ended: outcomes, records, why actions ran, and the failures in the order they came."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)

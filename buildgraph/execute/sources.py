@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from buildgraph.execute.checkouts import Checkout, checkout_from_json
 from buildgraph.execute.download import AbsentError, download
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource, is_remote
+from buildgraph.structs import Struct, field
 from buildgraph.web.access import Access, without_login
 from buildgraph.workspace.manifest import Manifest
 
@@ -38,8 +38,7 @@ _RECORD = "source"
 AT_ONCE = 4
 
 
-@dataclass(slots=True)
-class Sources:
+class Sources(Struct):
     """The pinned sources of a workspace. Safe to use from several threads.
 
     ``environment`` is that of the user, for git; ``access`` says how servers are asked, None that none is: then only what lies on

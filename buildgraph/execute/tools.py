@@ -12,20 +12,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildgraph.errors import SandboxError, ToolError
 from buildgraph.execute import process, provision
 from buildgraph.keys.digest import digest_file
+from buildgraph.structs import Struct
 
 MODULES = {"melange": "chainguard.dev/melange", "apko": "chainguard.dev/apko"}
 _VERSION = re.compile(r"^GitVersion:\s*(\S+)", re.MULTILINE)
 _SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Toolbox:
+class Toolbox(Struct, frozen=True):
     """The tools, and their versions as keys name them (``v0.59.1 with apko v1.2.37``, ``v1.2.37``)."""
 
     melange: Path

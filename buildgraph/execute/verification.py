@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from math import ceil
 
 from buildgraph.cache.cas import Cas
@@ -16,13 +15,13 @@ from buildgraph.execute.box import HOST_NAME
 from buildgraph.keys.digest import digest_text
 from buildgraph.plan.cached import Cached
 from buildgraph.plan.record import Output, Record
+from buildgraph.structs import Struct
 
 OTHER_HOST = "elsewhere"
 OTHER_FOLDER = "/another-place/bg"
 
 
-@dataclass(frozen=True, slots=True)
-class Second:
+class Second(Struct, frozen=True):
     """A second build: what it made, where; or why it failed. ``damaged`` are outputs of the first that the cache has wrong."""
 
     outputs: tuple[Output, ...] = ()

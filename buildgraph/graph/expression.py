@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, NoReturn
 
 from buildgraph.errors import Place, UsageError, did_you_mean
+from buildgraph.structs import Struct
 
 # Deeper nesting than anybody writes, and shallow enough for the interpreter's stack.
 MOST_NESTED: Final = 100
@@ -46,38 +46,33 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A part of the query's text, from ``start`` up to ``end``."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """A label, a pattern, or a text that a function takes."""
 
     text: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """``set(a b c)``."""
 
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """``$name``; the parser has seen to it that a ``let`` around it gives the name a value."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(Struct, frozen=True):
     """``let name = value in body``."""
 
     name: str
@@ -85,16 +80,14 @@ class Let:
     body: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Combination:
+class Combination(Struct, frozen=True):
     """``first operator other operator other ...``, to be taken from left to right. Flat: a long one is not a deep one."""
 
     first: Expression
     others: tuple[tuple[Operator, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A function with as many arguments of such kinds as its signature has; those left out at the end are missing."""
 
     name: str
@@ -105,8 +98,7 @@ class Call:
 Expression = Word | Words | Variable | Let | Combination | Call
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """What a function takes: each parameter's name and kind, and how many of them there must be."""
 
     parameters: tuple[tuple[str, Literal["expression", "word", "number"]], ...]
@@ -132,8 +124,7 @@ def place(text: str, span: Span) -> Place:
     return Place("query", line, span.start - start + 1, max(1, span.end - span.start), excerpt)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str  # "word", "quoted", "end", or the mark or keyword itself
     text: str
     span: Span

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from buildgraph.recipes.values import Need
+from buildgraph.structs import Struct, field
 
 if TYPE_CHECKING:
     from buildgraph.graph.resolve import Walk
@@ -17,8 +17,7 @@ EdgeKind = Literal["build", "runtime", "image"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("build", "runtime", "image")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPackage:
+class LocalPackage(Struct, frozen=True):
     """A package that a node makes, as its recipe declares it.
 
     ``node`` is that node's id, ``folder`` its recipe's folder, ``priority`` apk's ``provider_priority``.
@@ -35,8 +34,7 @@ class LocalPackage:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A package target on one architecture, or an image target with all of its architectures.
 
     ``id`` is ``//folder:name@arch`` for a package and the label for an image; ``world`` is what its action's environment, or
@@ -53,8 +51,7 @@ class Node:
     world: tuple[Need, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """Node ``source`` needs ``target``: a node's id, or the name of an external package (``external`` then).
 
     ``cut``: both are in one cycle, so that an external package, of a previous generation, stands in for the local one.
@@ -75,8 +72,7 @@ class Edge:
         return f"{self.path}:{self.line}" if self.line else self.path
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Struct, frozen=True, dict=True, eq=False):
     """The frozen graph, without cycles.
 
     ``order``: node ids, dependencies first; ``dependencies``: for each node all nodes whose packages its box may hold, sorted;
@@ -87,9 +83,9 @@ class Graph:
     nodes: Mapping[str, Node]
     order: tuple[str, ...]
     dependencies: Mapping[str, tuple[str, ...]]
-    make_edges: Callable[[], tuple[Edge, ...]] = field(default=tuple, compare=False, repr=False)
+    make_edges: Callable[[], tuple[Edge, ...]] = tuple
     cycles: tuple[tuple[str, ...], ...] = ()
-    walks: Mapping[str, Mapping[str, Walk]] = field(default_factory=dict, compare=False, repr=False)
+    walks: Mapping[str, Mapping[str, Walk]] = field(default_factory=dict)
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:

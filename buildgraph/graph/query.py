@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
@@ -29,6 +28,7 @@ from buildgraph.graph.expression import (
 )
 from buildgraph.graph.model import EDGE_KINDS, Node
 from buildgraph.graph.traverse import EXTERNAL, Links, architectures, externals, is_external
+from buildgraph.structs import Struct
 
 Value = frozenset[str]
 
@@ -246,8 +246,7 @@ class _Evaluation:
         return (vertex for name in self.value(x) for vertex in below.get(name, ()) if is_external(vertex))
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True):
     """A function of the language: what it takes, what answers it, and what it names, for ``--help``."""
 
     signature: Signature

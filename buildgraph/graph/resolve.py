@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from functools import cmp_to_key
 
 from buildgraph.apk.index import IndexEntry
@@ -22,10 +21,10 @@ from buildgraph.apk.version import Requirement, Version
 from buildgraph.errors import GraphError, Place
 from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.recipes.values import Need
+from buildgraph.structs import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(Struct, frozen=True):
     """What a node's packages really say, once they exist.
 
     ``entries`` by package name; ``discovered`` maps a scanned requirement to the node and package that met it in the box.
@@ -42,8 +41,7 @@ FROM_POOL = "pool"
 Metadata = Callable[[str], Built | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A package that has or provides a name, in a version (None: a provide without one)."""
 
     package: LocalPackage
@@ -194,8 +192,7 @@ def _offered_by(package: LocalPackage) -> Iterator[tuple[str, str | None]]:
         yield split_provide(provide)
 
 
-@dataclass(slots=True)
-class Resolution:
+class Resolution(Struct):
     """What a box may hold.
 
     ``packages``: the local packages by name; ``causes``: the need that first asked for each; ``external``: what no local

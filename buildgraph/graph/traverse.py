@@ -7,12 +7,12 @@ the pool's affair.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 from buildgraph.apk.version import Requirement
 from buildgraph.graph.model import EDGE_KINDS, Edge, EdgeKind, Graph, Node
+from buildgraph.structs import Struct
 
 EXTERNAL = "@"
 
@@ -27,8 +27,7 @@ def outside(edge: Edge) -> str:
     return EXTERNAL + (edge.target if edge.external else Requirement.parse(edge.requirement).name)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of the graph to be shown.
 
     ``nodes``: in the order of the graph; ``external``: ``@name``, sorted; ``edges``: those between them, each with the vertex

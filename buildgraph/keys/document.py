@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from buildgraph.keys.digest import Digest, digest_bytes
+from buildgraph.structs import Struct
 
 FORMAT = 1
 
@@ -37,8 +37,7 @@ class Entry(NamedTuple):
 _JSON = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """An entry that differs between two documents; None where it is absent."""
 
     section: str
@@ -47,8 +46,7 @@ class Change:
     new: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDocument:
+class KeyDocument(Struct, frozen=True):
     """A sorted, duplicate-free list of entries."""
 
     entries: tuple[Entry, ...]

@@ -10,7 +10,6 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ from buildgraph.execute.collect import LAYOUT
 from buildgraph.outputs import suspects
 from buildgraph.outputs.containers import MOST_NESTED, Member, nested_members, tar_members
 from buildgraph.outputs.suspects import Clues
+from buildgraph.structs import Struct
 
 MOST = 50  # differences of one output that are looked for
 _DEEPEST = 4  # formats within formats
@@ -37,8 +37,7 @@ _FOLLOWS = ("datahash = ", "size = ")  # in a .PKGINFO: from the data
 Blob = Callable[[str], Path]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One difference: ``where``, from the output inwards, what differs there (``at`` a line or an offset), and both values."""
 
     where: tuple[str, ...]

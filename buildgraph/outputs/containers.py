@@ -15,10 +15,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import IO, BinaryIO
 
 from buildgraph.apk.archive import CHUNK, MAX_DATA_SIZE
+from buildgraph.structs import Struct
 
 MOST_NESTED = 64 << 20
 _IN_MEMORY = 32 << 20
@@ -36,13 +36,12 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A member of an archive: what is said of it, by what it is called for people, and its content."""
 
     name: str
     facts: dict[str, str]
-    open: Callable[[], BinaryIO] = field(default=io.BytesIO, compare=False)
+    open: Callable[[], BinaryIO] = io.BytesIO
 
 
 @contextmanager

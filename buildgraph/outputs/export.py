@@ -20,7 +20,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from buildgraph.keys.digest import digest_bytes, digest_text
 from buildgraph.outputs import provenance
 from buildgraph.outputs.provenance import Subject, file_subject
 from buildgraph.plan.record import Output, Record, record_to_json
+from buildgraph.structs import Struct
 
 INDEX = "APKINDEX.tar.gz"
 NOTES = ".exported.json"  # what lies in out/packages, by node: the file name, its blob, and the stat it was written with
@@ -44,8 +44,7 @@ NOTES = ".exported.json"  # what lies in out/packages, by node: the file name, i
 Attest = Callable[[Record, Iterable[Subject]], bytes | None]
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
+class SigningKey(Struct, frozen=True):
     """The key that repositories are signed with; ``name`` is the file's stem, by which verifiers look for its other half."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ from buildgraph.apk.index import IndexEntry, parse_index
 from buildgraph.apk.package import package_files
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.plan.record import Output, Record
+from buildgraph.structs import Struct
 
 _INSTALLED = "usr/lib/apk/db/installed"  # apko, pkg/apk/apk/const.go
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A file of a package: its path, kind, permission bits, size in bytes, and what a link points to."""
 
     path: str
@@ -29,8 +28,7 @@ class File:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(Struct, frozen=True):
     """A package that a recipe made. ``file`` is its path among the outputs, ``digest`` the BLAKE3 of its unsigned form."""
 
     file: str
@@ -39,8 +37,7 @@ class Package:
     files: tuple[File, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a package in an image came from: a local ``target``, with the digest and the action key; or a ``repository``."""
 
     target: str = ""
@@ -49,16 +46,14 @@ class Source:
     repository: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """A package in an image: what apk's database there says of it, and where it came from."""
 
     entry: IndexEntry
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A layer of an image, as its manifest has it, and the packages that make it where layers are made of packages."""
 
     digest: str
@@ -67,8 +62,7 @@ class Layer:
     packages: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """One platform's image; ``config`` is the OCI configuration's part of that name."""
 
     platform: str

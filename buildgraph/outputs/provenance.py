@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.keys.document import Entry, KeyDocument
 from buildgraph.plan.explain import EXECUTABLE
 from buildgraph.plan.record import Record
+from buildgraph.structs import Struct
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -35,8 +35,7 @@ _CREDENTIALS = re.compile(r"(?<=//)[^/@]*@")
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What a statement is about: a name, and the SHA-256 (hex) of the file or the manifest."""
 
     name: str

@@ -13,18 +13,17 @@ import posixpath
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from buildgraph.errors import OutputError
 from buildgraph.recipes.architecture import to_apk
+from buildgraph.structs import Struct, field
 
 _WHITEOUT = ".wh."
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Struct, frozen=True):
     """The part of an image's configuration that running it needs."""
 
     user: str
@@ -134,8 +133,7 @@ def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:
                 hidden.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """How to run an image: other arguments, more environment, another entrypoint, whether a person sits at a terminal."""
 
     arguments: tuple[str, ...] = ()

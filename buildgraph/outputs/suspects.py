@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from buildgraph.structs import Struct
 
 TIME = "an embedded time"
 FRACTION = "a fraction of a second, or a random number"
@@ -36,8 +37,7 @@ _DAY = timedelta(days=1)
 _EARLIEST, _LATEST = 1_000_000_000, 10_000_000_000  # seconds since 1970 that a clock may show
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Struct, frozen=True):
     """What is known of a build: when it ended (seconds since 1970), and what it could notice. 0 and "" where not known."""
 
     ended: float = 0
@@ -46,8 +46,7 @@ class Build:
     folders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Clues:
+class Clues(Struct, frozen=True):
     """The two builds that are compared."""
 
     before: Build = Build()

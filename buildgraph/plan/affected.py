@@ -7,7 +7,6 @@ built alike. What such a key cannot cover, dependencies that only building shows
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -19,14 +18,14 @@ from buildgraph.plan.explain import Teller, Text, UserTree, maker_of
 from buildgraph.plan.inputs import Inputs
 from buildgraph.plan.rebuild import Rebuilder
 from buildgraph.plan.record import DeepRecord
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME
 
 Kind = Literal["changed", "new", "removed"]
 MOST_CAUSES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """One state: its keys and what they are made of.
 
     ``lock`` stands for the lock; ``digest`` gives the digest of a file of the workspace, None for one that is not there.
@@ -43,8 +42,7 @@ class State:
         return self.rebuilder.graph.nodes
 
 
-@dataclass(frozen=True, slots=True)
-class Affected:
+class Affected(Struct, frozen=True):
     """A node that is not the same in both states, or is only in one of them.
 
     ``reasons`` are its own, then those of the nodes it depends on; ``files`` are those of its own inputs that differ.
@@ -56,8 +54,7 @@ class Affected:
     files: tuple[str, ...] = ()
 
 
-@dataclass
-class Comparison:
+class Comparison(Struct, dict=True):
     """Two states of a workspace. ``led`` gives what the cache knows of a deep key, ``user_tree`` a node's recipe as it is now."""
 
     before: State

@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +28,7 @@ from buildgraph.keys.digest import Digest, new_hasher, parse_digest
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.record import DeepRecord, Record, deep_from_json, deep_to_json, record_from_json, record_to_json
 from buildgraph.plan.store import ACTION, DEEP
+from buildgraph.structs import Struct, replace
 
 FORMAT = 1
 INDEX = "index.jsonl"
@@ -43,8 +43,7 @@ _GZIP = b"\x1f\x8b"
 TRUSTED = "trusted"
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """What an archive has: results, blobs, and their bytes."""
 
     results: int
@@ -52,8 +51,7 @@ class Packed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """What came of an archive: results, blobs that were new with their bytes, and results left out with the reason."""
 
     results: int
@@ -134,8 +132,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     sizes: dict[Digest, int]
     records: dict[Digest, Record]
     deeps: dict[Digest, DeepRecord]

@@ -7,22 +7,20 @@ a second time with the very same packages in its box.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
 from buildgraph.plan.record import Record
+from buildgraph.structs import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(Struct, frozen=True):
     """An action and the record of what it gave."""
 
     action: Action
     record: Record
 
 
-@dataclass(slots=True)
-class Holdings:
+class Holdings(Struct):
     """What was found by node, dependencies first, and of the other nodes why they were not."""
 
     found: dict[str, Cached] = field(default_factory=dict)

@@ -7,7 +7,6 @@ bg knows are nobody's fault and are left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
@@ -15,12 +14,12 @@ from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
 from buildgraph.keys.digest import digest_text
 from buildgraph.plan.inventory import Inventory
+from buildgraph.structs import Struct
 
 Fault = Literal["blob", "record", "result", "fetched"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something wrong: a blob of other content than its name says, a record that is none, one whose blobs are not there.
 
     ``what`` names it; ``why`` says in a few words what is wrong; ``rows`` go to mend it.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from buildgraph.errors import CacheError
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.roots import WANTED, Pin, is_gone
 from buildgraph.plan.store import LAST
+from buildgraph.structs import Struct, field
 
 # Blobs that nothing names may belong to a bg of an earlier version, which does not say that it uses the cache: they are left for
 # so long (seconds).
@@ -27,16 +27,14 @@ GRACE = 3600.0
 _BATCH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much may stay: bytes in all, and seconds since the last use; None for any."""
 
     max_size: int | None = None
     older_than: float | None = None
 
 
-@dataclass(slots=True)
-class Removed:
+class Removed(Struct):
     """What went: things by kind, their names, and bytes."""
 
     counts: Counter[str] = field(default_factory=Counter)

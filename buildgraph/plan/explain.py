@@ -6,7 +6,6 @@ Texts that a document names by digest (recipes, pipelines) are compared value by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from buildgraph.errors import RecipeError
@@ -16,6 +15,7 @@ from buildgraph.recipes import yamltext
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node as YamlNode
 from buildgraph.recipes.yamltext import Scalar, Sequence
+from buildgraph.structs import Struct
 
 NEVER_BUILT = "never built here"
 GONE = "its result is not in the cache any more"
@@ -36,8 +36,7 @@ class Documented(Protocol):
         """The document."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explainer:
+class Explainer(Struct, frozen=True):
     """Tells reasons; ``texts`` and ``user_tree`` give what is there now, the store what was there last time."""
 
     store: RecordStore
@@ -66,8 +65,7 @@ class Explainer:
         return None if before is None else difference(before, deep.document)
 
 
-@dataclass(frozen=True, slots=True)
-class Teller:
+class Teller(Struct, frozen=True):
     """Tells what differs between two key documents of a node, whose texts ``old`` and ``new`` give."""
 
     old: Text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
 from buildgraph.errors import RecipeError
 from buildgraph.keys.digest import Digest, digest_text
@@ -19,6 +18,7 @@ from buildgraph.recipes.values import PinnedSource, Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node as YamlNode
 from buildgraph.recipes.yamltext import Scalar
+from buildgraph.structs import Struct, field, replace
 from buildgraph.workspace.discovery import RecipeFile
 from buildgraph.workspace.workspace import Workspace
 
@@ -29,8 +29,7 @@ _OWNER_EXECUTES = 0o100
 Digests = Callable[[str], Digest]
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """What counts for every node: the tools' versions, the box's format, whether there is a box at all."""
 
     melange: str
@@ -39,8 +38,7 @@ class Environment:
     sealed: bool
 
 
-@dataclass(slots=True)
-class Inputs:
+class Inputs(Struct):
     """The own inputs of nodes, each worked out once.
 
     ``digest`` gives the digest of a workspace file, ``key`` the public key that a keyring line names.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.plan.record import FORMAT, DeepRecord, Record, deep_from_json, record_from_json
 from buildgraph.plan.roots import WANTED, Wanted, wanted_from_json
 from buildgraph.plan.store import ACTION, DEEP, LAST, Last, last_from_json
+from buildgraph.structs import Struct, field, replace
 
 FETCHED = ("external", "source")  # the kinds of records on what came from outside; any digest in them names a blob
 Kind = Literal["result", "fetched", "stray", "unpacked", "damaged", "workspace"]
@@ -28,8 +28,7 @@ _TEXT = re.compile(rb'^\["(?:recipe|pipeline|setting)",.*?"([0-9a-f]{64})"', re.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """Something that is kept or goes as a whole.
 
     ``name`` says what it is, to people; ``stored`` is the file or folder that it is, if it is no rows and blobs.
@@ -52,8 +51,7 @@ class Held:
         return self.record.node.partition("@")[0] if self.record else ""
 
 
-@dataclass(slots=True)
-class Inventory:
+class Inventory(Struct):
     """All that a cache holds.
 
     ``blobs`` are all, by digest; ``held`` covers each of them but those in ``foreign``, which only rows name that this bg does

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 from buildgraph.keys.digest import Digest
 from buildgraph.recipes.values import PinnedSource
+from buildgraph.structs import Struct, field
 
 # Where the files that melange gets by flags lie in a box.
 VARS_FILE = "settings/vars.yaml"
 ENV_FILES = "settings/env/"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Struct, frozen=True):
     """A file to be copied into the box: ``path`` there, ``origin`` in the workspace, and the content that the key covers."""
 
     path: str
@@ -26,8 +25,7 @@ class SourceFile:
     executable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Materials:
+class Materials(Struct, frozen=True):
     """What one action is given.
 
     ``texts`` are files written into the box as they stand here: recipe, pipelines, keys. ``network`` says why the action gets

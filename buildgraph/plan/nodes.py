@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from buildgraph.errors import RecipeError, TargetError
 from buildgraph.graph.model import LocalPackage, Node
@@ -15,13 +14,13 @@ from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """A node, and what its recipe says beyond the graph.
 
     ``repositories`` and ``keyring`` are the lines that count where external packages are chosen; ``texts`` the key entries of a
@@ -45,8 +44,7 @@ class Described:
 Describe = Callable[[Target], list[Described]]
 
 
-@dataclass(slots=True)
-class Nodes:
+class Nodes(Struct):
     """All nodes of a workspace, by target (its recipe's path); ``left_out`` says of targets without a node why they have none."""
 
     described: Mapping[str, Described] = field(default_factory=dict)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.plan.explain import Documented
 from buildgraph.plan.rebuild import Action, Rebuilder, Suspended, Unlocked
+from buildgraph.structs import Struct, replace
 
 # hit: the deep key is known; spared: only the action key is; run: it has to run; maybe: it runs unless what it depends on
 # comes out as it was; blocked: it would have to run and cannot.
 DecisionKind = Literal["hit", "spared", "run", "maybe", "blocked"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What would happen to one node.
 
     ``found`` are nodes that it waits for and that no recipe named; ``beyond`` all nodes that the decision rests on besides those
@@ -32,8 +31,7 @@ class Decision:
     beyond: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The wanted nodes, and a decision for each node that was looked at, dependencies first.
 
     ``settled``: no decision was made while one that it rests on was open, so that each is the same in every plan.

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildgraph.errors import BgError
@@ -24,6 +23,7 @@ from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
+from buildgraph.structs import Struct, field
 from buildgraph.workspace import discovery
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label
@@ -39,8 +39,7 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 Digests = Callable[[str], Digest | None]
 
 
-@dataclass(slots=True)
-class Readings:
+class Readings(Struct):
     """The readings of a workspace. ``bare`` is the workspace without recipes; ``lines`` are by path, kept ones and new ones.
 
     ``digest`` gives the digest of a file, ``learn`` is told those that other processes found.
@@ -143,8 +142,7 @@ def parse_lines(data: bytes) -> dict[str, str]:
     return {path: line for path, _, line in rows if line}
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(Struct, frozen=True):
     """Reads files from nothing, in a process of its own."""
 
     bare: Workspace

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildgraph.apk.index import IndexEntry
@@ -22,6 +21,7 @@ from buildgraph.keys.digest import Digest, digest_bytes, digest_text
 from buildgraph.keys.document import Entry, KeyDocument, key_of
 from buildgraph.plan.record import DeepRecord, Found, Record
 from buildgraph.recipes.values import Need
+from buildgraph.structs import Struct, field
 
 
 class Store(Protocol):
@@ -37,13 +37,12 @@ class Store(Protocol):
         """Says which deep keys are about to be asked for."""
 
 
-@dataclass(slots=True)
-class DeepKey:
+class DeepKey(Struct):
     """A node's deep key, what was resolved on what recipes declare, and the document behind it, made when it is asked for."""
 
     key: Digest
     resolutions: Mapping[str, Resolution]
-    explain: Callable[[], KeyDocument] = field(repr=False)
+    explain: Callable[[], KeyDocument]
     _document: KeyDocument | None = None
 
     @property
@@ -54,8 +53,7 @@ class DeepKey:
         return self._document
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """An action that is fully determined: its key, the document behind it, and what its box holds per architecture."""
 
     node: Node
@@ -70,8 +68,7 @@ class Action:
         return _results(self.walks)
 
 
-@dataclass(frozen=True, slots=True)
-class Suspended:
+class Suspended(Struct, frozen=True):
     """An action that has to wait for nodes which no recipe named, found through their real metadata.
 
     ``needed`` are these and all others whose packages its box would hold.
@@ -81,8 +78,7 @@ class Suspended:
     needed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unlocked:
+class Unlocked(Struct, frozen=True):
     """An action whose world needs external packages that the lock lacks: per architecture, requirement and need."""
 
     missing: Mapping[str, Mapping[str, Need]]
@@ -93,8 +89,7 @@ class Unlocked:
 OwnEntries = Callable[[str], Sequence[Entry]]
 
 
-@dataclass
-class Rebuilder:
+class Rebuilder(Struct, dict=True):
     """The keys of a graph. ``own`` gives a node's own inputs; ``pools`` the lock by architecture, which may grow."""
 
     graph: Graph

@@ -6,12 +6,12 @@ docs/format.md lists every field. A record that does not check is a miss, never 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.graph.resolve import Built
 from buildgraph.keys.digest import Digest, parse_digest
+from buildgraph.structs import Struct, field
 
 FORMAT = 1
 LOCAL = "local"  # the tier of what somebody builds for himself
@@ -19,8 +19,7 @@ MAX_OUTPUTS = 100_000
 _LONGEST = 1e9  # seconds that an action may have taken
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """A file that an action made: its path within the output folder (with slashes, never outside it), content and size."""
 
     path: str
@@ -28,8 +27,7 @@ class Output:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """A requirement that melange's scan found, and the local package that met it in the box."""
 
     requirement: str
@@ -37,8 +35,7 @@ class Discovered:
     package: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What one action gave.
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
@@ -76,8 +73,7 @@ class Record:
         return [(output.path, output.digest) for output in self.outputs]
 
 
-@dataclass(frozen=True, slots=True)
-class DeepRecord:
+class DeepRecord(Struct, frozen=True):
     """Where a deep key leads, and under which discoveries.
 
     What recipes declare is in the deep key. This is what only building showed, in the node's box and in those of all that was
@@ -91,8 +87,7 @@ class DeepRecord:
     tier: str = LOCAL
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What packages' real metadata asked for beyond what recipes declare.
 
     ``requirements`` went to the pool; ``names`` are all names asked for, the pool's own questions included; ``answer`` digests

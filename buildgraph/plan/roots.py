@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from buildgraph.cache.files import faults, replacing
 from buildgraph.cache.records import Records
 from buildgraph.errors import CacheError
 from buildgraph.keys.digest import Digest, parse_digest
+from buildgraph.structs import Struct
 
 WANTED: Final = "wanted"
 BUILDS_KEPT = 2
@@ -19,8 +19,7 @@ GONE_AFTER = 7 * 86400.0  # seconds without a new result, after which a workspac
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Pin:
+class Pin(Struct, frozen=True, order=True):
     """A target of a workspace, which is named by 16 digits and by its path for people."""
 
     workspace: str
@@ -28,8 +27,7 @@ class Pin:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The last results of the nodes of a workspace that builds were asked for by name or pattern, newest first."""
 
     path: str

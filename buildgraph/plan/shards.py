@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+
+from buildgraph.structs import Struct, field
 
 
-@dataclass(slots=True)
-class Shard:
+class Shard(Struct):
     """The targets of one group; ``work`` is all that has to be built for them, ``milliseconds`` how long that takes."""
 
     targets: list[str] = field(default_factory=list)

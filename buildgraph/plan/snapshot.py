@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from buildgraph.apk.pool import Pool
@@ -18,6 +17,7 @@ from buildgraph.graph.model import Graph, LocalPackage, Node
 from buildgraph.graph.resolve import Locals, Offer, split_provide
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.plan.nodes import Described, Nodes
+from buildgraph.structs import Struct
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
@@ -62,8 +62,7 @@ class Lazy(Mapping[str, _Value], Generic[_Value]):
         return len(self._keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """What a snapshot gives: the targets, the nodes, the graph, who provides what, and the deep keys that it knows.
 
     ``users`` are the nodes whose own inputs a file is among; ``recipes`` all recipes, targets or not; ``path_of`` a node's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
@@ -21,14 +20,14 @@ from buildgraph.plan.record import (
     record_from_json,
     record_to_json,
 )
+from buildgraph.structs import Struct, field, replace
 
 ACTION: Final = "action"
 DEEP: Final = "deep"
 LAST: Final = "last"
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(Struct, frozen=True):
     """A node's previous result in this workspace: for explanations and estimates, never for decisions."""
 
     action: Digest
@@ -79,8 +78,7 @@ class Elsewhere(Protocol):
         """Gives a result to those that may be written, on the side."""
 
 
-@dataclass(slots=True)
-class RecordStore:
+class RecordStore(Struct):
     """The cache as the rebuilder and the executor see it: this machine's, and behind it those of others.
 
     ``workspace`` keeps the nodes of workspaces apart. ``tier`` is who is answerable for what is written here; what is read is of

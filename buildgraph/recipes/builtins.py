@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
@@ -18,6 +17,7 @@ from buildgraph.recipes.pipelines import DIGESTS, Step, definition_of
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar, Sequence, emit
+from buildgraph.structs import Struct
 
 PINNED_MELANGE = "v0.59.1"
 
@@ -45,8 +45,7 @@ class Builtins(Protocol):
         """All names, for suggestions; empty where they are not known."""
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Struct, frozen=True, dict=True):
     """The pipelines of a version that was looked at, without their commands: ``builtin_pipelines.json``."""
 
     version: str = PINNED_MELANGE
@@ -61,8 +60,7 @@ class Table:
         return tuple(_table()[self.version])
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(Struct, frozen=True, dict=True):
     """The pipelines of a version that is not in the table, as that melange expands them."""
 
     version: str

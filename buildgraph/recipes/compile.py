@@ -7,7 +7,6 @@ Undefined variables and inputs are errors here, as they are there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
@@ -17,6 +16,7 @@ from buildgraph.recipes.pipelines import DIGESTS, Spot, Step, definition_of, inp
 from buildgraph.recipes.substitute import Scope, SubstitutionError, evaluate, substitute
 from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Source, Use
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
+from buildgraph.structs import Struct, field
 
 if TYPE_CHECKING:
     from buildgraph.errors import Place
@@ -29,8 +29,7 @@ _MAX_DEPTH = 100
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
-@dataclass(slots=True)
-class Compiler:
+class Compiler(Struct):
     """Gathers what the steps of one recipe need, in melange's order."""
 
     find_pipeline: FindPipeline
@@ -147,8 +146,7 @@ class Compiler:
 
 
 # Not frozen, for the reason that Step is not.
-@dataclass(slots=True)
-class _Context:
+class _Context(Struct):
     """Where a step stands: the outermost ``uses:``, the chain of loaded names, whether its needs count and whether it runs."""
 
     via: str = ""

@@ -7,8 +7,9 @@ same to both; an expression with anything else in it is refused, never guessed a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from buildgraph.structs import Struct, field
 
 _TOKEN = re.compile(
     r"(?P<escape>\\[\s\S])|(?P<repeat>[*+?]|\{\d+(?:,\d*)?\})(?P<lazy>\??)|\((?P<group>\?:|\?P?<[A-Za-z_]\w*>|(?!\?))"
@@ -84,8 +85,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], int, bool]:
         raise ExpressionError(f"`{pattern}` is not a regular expression: {error}") from None
 
 
-@dataclass(slots=True)
-class _Piece:
+class _Piece(Struct):
     """What a repeat would repeat: ``empty`` says that it can match nothing, ``endless`` that it repeats without end inside."""
 
     repeatable: bool = False
@@ -93,8 +93,7 @@ class _Piece:
     endless: bool = False
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     """The whole expression, or a group that is still open: what its closed branches and the current one can match."""
 
     empty: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from buildgraph.apk.version import Version
@@ -23,6 +22,7 @@ from buildgraph.recipes.substitute import (
 )
 from buildgraph.recipes.values import MelangeRecipe, Need, PackageDecl, Resources, Source, TestDecl, Written, written_address
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.structs import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,7 @@ def read_vars(source: Source) -> Mapping:
     return source.tree
 
 
-@dataclass(frozen=True, slots=True)
-class _Declared:
+class _Declared(Struct, frozen=True):
     """A package with its node and the parse-time substitution of its texts."""
 
     package: PackageDecl
@@ -85,8 +84,7 @@ class _Declared:
     replace: Replace
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     tree: Mapping
     source: Source
     arch: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +10,7 @@ from buildgraph.recipes import scalars, schema, yamltext
 from buildgraph.recipes.substitute import references
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import NULLS, Mapping, Node, Scalar, Sequence
+from buildgraph.structs import Struct, field
 
 if TYPE_CHECKING:
     from buildgraph.errors import Place
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 Spot: TypeAlias = tuple[str, int, int]  # path, line and column: a place without its excerpt, which only errors need
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """What a definition declares, in the form that steps need over and over.
 
     ``defaults`` has every input by the name of its variable, ``inputs.KEY``, empty where there is none; ``required`` and
@@ -57,8 +56,7 @@ DIGESTS = {"expected-sha256": 64, "expected-sha512": 128, "expected-commit": 40}
 
 
 # Not frozen, since creating a frozen dataclass takes three times as long and a workspace has a hundred thousand; never changed.
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """A pipeline step after parse-time substitution (melange config.go, Pipeline).
 
     ``names`` are the variables in ``runs`` and ``directory``, None where these are malformed. ``definition`` is what a ``uses:``

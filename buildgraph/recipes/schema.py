@@ -7,45 +7,41 @@ gopkg.in/yaml.v3 gives their fields; both tools decode recipes with ``KnownField
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from buildgraph.errors import RecipeError, did_you_mean
 from buildgraph.recipes import scalars, yamltext
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.structs import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True):
     """A scalar type; ``accepts`` says which scalars it takes, None for all."""
 
     what: str
     accepts: Callable[[Scalar], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(Struct, frozen=True):
     """A list of one type."""
 
     item: Shape
 
 
-@dataclass(frozen=True, slots=True)
-class MapOf:
+class MapOf(Struct, frozen=True):
     """A mapping with free keys."""
 
     value: Shape
 
 
-@dataclass(slots=True)
-class Struct:
+class Object(Struct):
     """A mapping with known keys; ``fields`` may be filled later, where a shape contains itself."""
 
     name: str
     fields: dict[str, Shape] = field(default_factory=dict)
 
 
-Shape: TypeAlias = "Leaf | ListOf | MapOf | Struct"
+Shape: TypeAlias = "Leaf | ListOf | MapOf | Object"
 
 TEXT = Leaf("a text")
 BOOL = Leaf("true or false", scalars.is_bool)
@@ -79,7 +75,7 @@ class _Checker:
                 self.scalar(node, shape, key)
         elif isinstance(node, Sequence):
             self.sequence(node, shape, key)
-        elif isinstance(shape, Struct):
+        elif isinstance(shape, Object):
             self.struct(node, shape)
         elif isinstance(shape, MapOf):
             for name, value in node.items.items():
@@ -97,7 +93,7 @@ class _Checker:
             elif type(item) is not Scalar:
                 raise self.mismatch(item, shape, key, found=f"a list with {yamltext.describe(item)} in it")
 
-    def struct(self, node: Mapping, shape: Struct) -> None:
+    def struct(self, node: Mapping, shape: Object) -> None:
         for name, value in node.items.items():
             inner = shape.fields.get(name)
             if inner is TEXT and type(value) is Scalar:
@@ -123,7 +119,7 @@ class _Checker:
         what = f"{f'`{key}`: ' if key else ''}expected {expected(shape)}, found {found or yamltext.describe(node)}"
         return RecipeError(what, where=yamltext.place(node, self.path, self.text))
 
-    def unknown(self, node: Mapping, name: str, shape: Struct) -> RecipeError:
+    def unknown(self, node: Mapping, name: str, shape: Object) -> RecipeError:
         where = yamltext.key_place(node, name, self.path, self.text)
         close = did_you_mean(name, shape.fields)
         hint = close or f"{shape.name} has " + ", ".join(f"`{known}`" for known in sorted(shape.fields))
@@ -142,47 +138,47 @@ def expected(shape: Shape) -> str:
 def _plural(shape: Shape) -> str:
     if isinstance(shape, Leaf):
         return "texts" if shape is TEXT else "values"
-    return "mappings" if isinstance(shape, (Struct, MapOf)) else "lists"
+    return "mappings" if isinstance(shape, (Object, MapOf)) else "lists"
 
 
 # What apko reads, by its pkg/build/types/types.go.
 
-_ACCOUNTS = Struct(
+_ACCOUNTS = Object(
     "`accounts`",
     {
         "run-as": TEXT,
-        "users": ListOf(Struct("a user", {**texts("username", "shell", "homedir"), "uid": UINT32, "gid": UINT32})),
-        "groups": ListOf(Struct("a group", {"groupname": TEXT, "gid": UINT32, "members": TEXTS})),
+        "users": ListOf(Object("a user", {**texts("username", "shell", "homedir"), "uid": UINT32, "gid": UINT32})),
+        "groups": ListOf(Object("a group", {"groupname": TEXT, "gid": UINT32, "members": TEXTS})),
     },
 )
-CONTENTS = Struct(
+CONTENTS = Object(
     "`contents`",
     {
         **dict.fromkeys(("build_repositories", "runtime_repositories", "repositories", "keyring", "packages"), TEXTS),
-        "runtime_keyring": ListOf(Struct("a runtime key", texts("name", "content"))),
-        "baseimage": Struct("`baseimage`", texts("image", "apkindex")),
+        "runtime_keyring": ListOf(Object("a runtime key", texts("name", "content"))),
+        "baseimage": Object("`baseimage`", texts("image", "apkindex")),
     },
 )
-_PATH = Struct(
+_PATH = Object(
     "a path", {**texts("path", "type", "source"), "uid": UINT32, "gid": UINT32, "permissions": UINT32, "recursive": BOOL}
 )
-IMAGE = Struct(
+IMAGE = Object(
     "an apko recipe",
     {
         **texts("cmd", "stop-signal", "work-dir", "vcs-url", "include"),
         "contents": CONTENTS,
-        "entrypoint": Struct("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
+        "entrypoint": Object("`entrypoint`", {**texts("type", "command", "shell-fragment"), "services": TEXT_MAP}),
         "accounts": _ACCOUNTS,
         "archs": TEXTS,
         "environment": TEXT_MAP,
         "paths": ListOf(_PATH),
         "annotations": TEXT_MAP,
         "volumes": TEXTS,
-        "layering": Struct("`layering`", {"strategy": TEXT, "budget": INT}),
-        "certificates": Struct(
+        "layering": Object("`layering`", {"strategy": TEXT, "budget": INT}),
+        "certificates": Object(
             "`certificates`",
             {
-                "additional": ListOf(Struct("a certificate", texts("name", "content"))),
+                "additional": ListOf(Object("a certificate", texts("name", "content"))),
                 "providers": TEXTS,
             },
         ),
@@ -191,45 +187,45 @@ IMAGE = Struct(
 
 # What melange reads, by its pkg/config/config.go.
 
-_ENVIRONMENT = Struct("`environment`", IMAGE.fields)
-PIPELINE = Struct(
+_ENVIRONMENT = Object("`environment`", IMAGE.fields)
+PIPELINE = Object(
     "a pipeline step",
     {
         **texts("if", "name", "uses", "runs", "label", "working-directory"),
         "with": TEXT_MAP,
-        "inputs": MapOf(Struct("an input", {**texts("description", "default"), "required": BOOL})),
-        "needs": Struct("`needs`", {"packages": TEXTS}),
-        "assertions": Struct("`assertions`", {"required-steps": INT}),
+        "inputs": MapOf(Object("an input", {**texts("description", "default"), "required": BOOL})),
+        "needs": Object("`needs`", {"packages": TEXTS}),
+        "assertions": Object("`assertions`", {"required-steps": INT}),
         "environment": TEXT_MAP,
     },
 )
 PIPELINE.fields["pipeline"] = ListOf(PIPELINE)
 
-_DEPENDENCIES = Struct(
+_DEPENDENCIES = Object(
     "`dependencies`",
     {
         **dict.fromkeys(("runtime", "provides", "replaces"), TEXTS),
         **texts("provider-priority", "replaces-priority"),
     },
 )
-_RESOURCES = Struct("`resources`", texts("cpu", "cpumodel", "memory", "disk"))
+_RESOURCES = Object("`resources`", texts("cpu", "cpumodel", "memory", "disk"))
 # What a package and a subpackage have in common.
 _ANY_PACKAGE: dict[str, Shape] = {
     **texts("name", "description", "url", "commit"),
     "annotations": TEXT_MAP,
     "dependencies": _DEPENDENCIES,
-    "options": Struct("`options`", dict.fromkeys(("no-provides", "no-depends", "no-commands", "no-versioned-shlib-deps"), BOOL)),
-    "scriptlets": Struct(
+    "options": Object("`options`", dict.fromkeys(("no-provides", "no-depends", "no-commands", "no-versioned-shlib-deps"), BOOL)),
+    "scriptlets": Object(
         "`scriptlets`",
         {
             **texts("pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade"),
-            "trigger": Struct("`trigger`", {"script": TEXT, "paths": TEXTS}),
+            "trigger": Object("`trigger`", {"script": TEXT, "paths": TEXTS}),
         },
     ),
-    "checks": Struct("`checks`", {"disabled": TEXTS}),
-    "setcap": ListOf(Struct("a capability", {"path": TEXT, "add": TEXT_MAP, "reason": TEXT})),
+    "checks": Object("`checks`", {"disabled": TEXTS}),
+    "setcap": ListOf(Object("a capability", {"path": TEXT, "add": TEXT_MAP, "reason": TEXT})),
 }
-_PACKAGE = Struct(
+_PACKAGE = Object(
     "`package`",
     {
         **_ANY_PACKAGE,
@@ -237,7 +233,7 @@ _PACKAGE = Struct(
         "epoch": UINT,
         "target-architecture": TEXTS,
         "copyright": ListOf(
-            Struct(
+            Object(
                 "a copyright",
                 {
                     **texts("attestation", "license", "license-path", "detection-override"),
@@ -245,7 +241,7 @@ _PACKAGE = Struct(
                 },
             )
         ),
-        "cpe": Struct(
+        "cpe": Object(
             "`cpe`",
             texts(
                 "part",
@@ -264,8 +260,8 @@ _PACKAGE = Struct(
         "test-resources": _RESOURCES,
     },
 )
-_TEST = Struct("`test`", {"environment": _ENVIRONMENT, "pipeline": ListOf(PIPELINE)})
-_SUBPACKAGE = Struct(
+_TEST = Object("`test`", {"environment": _ENVIRONMENT, "pipeline": ListOf(PIPELINE)})
+_SUBPACKAGE = Object(
     "a subpackage",
     {
         **_ANY_PACKAGE,
@@ -276,13 +272,13 @@ _SUBPACKAGE = Struct(
 )
 _MONITOR = texts("strip-prefix", "strip-suffix")
 _TAG_FILTERS = texts("tag-filter-prefix", "tag-filter-contains")
-_UPDATE = Struct(
+_UPDATE = Object(
     "`update`",
     {
         **dict.fromkeys(("enabled", "manual", "require-sequential", "shared", "enable-prerelease-tags"), BOOL),
         **texts("version-separator", "exclude-reason"),
         "ignore-regex-patterns": TEXTS,
-        "release-monitor": Struct(
+        "release-monitor": Object(
             "`release-monitor`",
             {
                 **_MONITOR,
@@ -290,46 +286,46 @@ _UPDATE = Struct(
                 "identifier": INT,
             },
         ),
-        "github": Struct("`github`", {**_MONITOR, **_TAG_FILTERS, **texts("identifier", "tag-filter"), "use-tag": BOOL}),
-        "git": Struct("`git`", {**_MONITOR, **_TAG_FILTERS}),
-        "oci": Struct("`oci`", {**_MONITOR, **_TAG_FILTERS, "identifier": TEXT}),
-        "version_data": Struct(
+        "github": Object("`github`", {**_MONITOR, **_TAG_FILTERS, **texts("identifier", "tag-filter"), "use-tag": BOOL}),
+        "git": Object("`git`", {**_MONITOR, **_TAG_FILTERS}),
+        "oci": Object("`oci`", {**_MONITOR, **_TAG_FILTERS, "identifier": TEXT}),
+        "version_data": Object(
             "`version_data`",
             {
                 "version_format": TEXT,
                 "sources": ListOf(
-                    Struct("a source", {**texts("name", "stream", "commit_source"), "ignore": TEXTS, "use_release": BOOL})
+                    Object("a source", {**texts("name", "stream", "commit_source"), "ignore": TEXTS, "use_release": BOOL})
                 ),
             },
         ),
-        "version-transform": ListOf(Struct("a version transform", texts("match", "replace"))),
-        "schedule": Struct("`schedule`", texts("reason", "period")),
+        "version-transform": ListOf(Object("a version transform", texts("match", "replace"))),
+        "schedule": Object("`schedule`", texts("reason", "period")),
     },
 )
-_OPTION = Struct(
+_OPTION = Object(
     "an option",
     {
         "vars": TEXT_MAP,
-        "environment": Struct(
+        "environment": Object(
             "`environment`",
             {
-                "contents": Struct("`contents`", {"packages": Struct("`packages`", {"add": TEXTS, "remove": TEXTS})}),
+                "contents": Object("`contents`", {"packages": Object("`packages`", {"add": TEXTS, "remove": TEXTS})}),
             },
         ),
     },
 )
-RECIPE = Struct(
+RECIPE = Object(
     "a melange recipe",
     {
         "package": _PACKAGE,
         "environment": _ENVIRONMENT,
-        "capabilities": Struct("`capabilities`", {"add": TEXTS, "drop": TEXTS}),
+        "capabilities": Object("`capabilities`", {"add": TEXTS, "drop": TEXTS}),
         "pipeline": ListOf(PIPELINE),
         "subpackages": ListOf(_SUBPACKAGE),
-        "data": ListOf(Struct("a range", {"name": TEXT, "items": TEXT_MAP})),
+        "data": ListOf(Object("a range", {"name": TEXT, "items": TEXT_MAP})),
         "update": _UPDATE,
         "vars": TEXT_MAP,
-        "var-transforms": ListOf(Struct("a transform", texts("from", "match", "replace", "to"))),
+        "var-transforms": ListOf(Object("a transform", texts("from", "match", "replace", "to"))),
         "options": MapOf(_OPTION),
         "test": _TEST,
     },

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from buildgraph.structs import Struct
 
 Variables: TypeAlias = Mapping[str, str]
 Replace: TypeAlias = Callable[[str], str]
@@ -74,8 +75,7 @@ class Lookup(Protocol):
         """The value of a variable, None where there is none."""
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(Struct):
     """The variables that a step sees: those of the recipe, and the inputs of the pipelines that it stands in.
 
     They are apart because every step has the former and each pipeline has some of the latter; no name is among both.

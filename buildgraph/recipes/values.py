@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildgraph.errors import Place, RecipeError
+from buildgraph.structs import Struct
 
 if TYPE_CHECKING:
     from buildgraph.recipes.yamltext import Node
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A text of a recipe after substitution, and where it is written; ``line`` and ``column`` count from 1."""
 
     text: str
@@ -46,8 +45,7 @@ def written_address(text: str, path: str, line: int, column: int) -> Written:
     return Written(text, path, line, column)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """A package that something asks for: ``text`` is apko's syntax, ``name[op version][@tag]``; the place is where it is written.
 
     ``via`` is ``environment``, ``contents``, ``dependencies``, ``option NAME``, ``entrypoint``, ``scan`` for what melange found
@@ -66,8 +64,7 @@ class Need:
         return f"{self.path}:{self.line}" if self.line else self.path
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """A ``uses:`` and where it is written; ``file`` is the local definition's path, empty for melange's own."""
 
     name: str
@@ -77,8 +74,7 @@ class Use:
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkReason:
+class NetworkReason(Struct, frozen=True):
     """Why an action needs the network: a pipeline that fetches (``uses: fetch``) or a command in ``runs:`` (``npm ci``)."""
 
     what: str
@@ -86,8 +82,7 @@ class NetworkReason:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedSource:
+class PinnedSource(Struct, frozen=True):
     """A source that a recipe downloads and pins by digest, so that it may come from anywhere, at any time.
 
     An archive has the digest ``sha256:HEX`` or ``sha512:HEX`` of its bytes. A checkout has ``commit:HEX`` (or that of a tag's
@@ -118,8 +113,7 @@ class PinnedSource:
         return f"{self.path}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class PackageDecl:
+class PackageDecl(Struct, frozen=True):
     """A package that a recipe makes, as declared; what melange's scan of the files adds is known only after the build.
 
     ``version`` is full (``1.2.3-r0``). ``condition`` is the subpackage's ``if:`` after parse-time substitution, ``made`` whether
@@ -142,8 +136,7 @@ class PackageDecl:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class TestDecl:
+class TestDecl(Struct, frozen=True):
     """A ``test:`` section: the package that it tests, and what is installed for it.
 
     ``environment`` has the section's own packages first, then what its pipelines need, then the tested package; repeats are kept.
@@ -154,8 +147,7 @@ class TestDecl:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """``package.resources`` as written, and ``package.timeout`` (a Go duration); empty where not given."""
 
     cpu: str = ""
@@ -165,8 +157,7 @@ class Resources:
     timeout: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MelangeRecipe:
+class MelangeRecipe(Struct, frozen=True):
     """A melange recipe for one architecture and one set of build options.
 
     ``packages`` has the origin first, then the subpackages in the order that melange makes them. ``environment`` is what is
@@ -199,8 +190,7 @@ class MelangeRecipe:
     tests: tuple[TestDecl, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ApkoRecipe:
+class ApkoRecipe(Struct, frozen=True):
     """An apko recipe with everything that it includes.
 
     ``includes`` are the files in the order of reading; ``packages`` is the merged world, included files first, with ``s6`` where
@@ -220,8 +210,7 @@ class ApkoRecipe:
     files: tuple[Written, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class Source(Struct, frozen=True, eq=False):
     """A YAML file that a recipe refers to, read and parsed by the caller: ``path`` is what to show, ``text`` its content.
 
     Sources are compared by identity: what is made of one (a pipeline's definition) is made once, so a file should have one.
@@ -250,7 +239,7 @@ _NESTED: dict[str, type] = {
 
 def to_primitive(recipe: MelangeRecipe | ApkoRecipe) -> list[Any]:
     """A recipe as nested lists of texts, numbers and bools, in the order of the fields."""
-    return [_primitive(getattr(recipe, field.name)) for field in fields(recipe)]
+    return [_primitive(getattr(recipe, name)) for name in recipe.__struct_fields__]
 
 
 def melange_from_primitive(data: list[Any]) -> MelangeRecipe:
@@ -266,22 +255,21 @@ def apko_from_primitive(data: list[Any]) -> ApkoRecipe:
 def _primitive(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_primitive(item) for item in value]
-    slots = getattr(value, "__slots__", None)
-    return [_primitive(getattr(value, name)) for name in slots] if slots else value
+    return [_primitive(getattr(value, name)) for name in value.__struct_fields__] if isinstance(value, Struct) else value
 
 
-def _values(cls: type, data: list[Any]) -> dict[str, Any]:
+def _values(cls: type[Struct], data: list[Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for field, value in zip(fields(cls), data, strict=True):
-        nested = Need if (cls, field.name) == (ApkoRecipe, "packages") else _NESTED.get(field.name)
-        if field.name == "resources":
-            out[field.name] = Resources(*value)
+    for name, value in zip(cls.__struct_fields__, data, strict=True):
+        nested = Need if (cls, name) == (ApkoRecipe, "packages") else _NESTED.get(name)
+        if name == "resources":
+            out[name] = Resources(*value)
         elif nested is None:
-            out[field.name] = tuple(value) if type(value) is list else value
+            out[name] = tuple(value) if type(value) is list else value
         elif nested is TestDecl:
-            out[field.name] = tuple(TestDecl(package, _all(Need, needs), line) for package, needs, line in value)
+            out[name] = tuple(TestDecl(package, _all(Need, needs), line) for package, needs, line in value)
         else:
-            out[field.name] = _all(nested, value)
+            out[name] = _all(nested, value)
     return out
 
 

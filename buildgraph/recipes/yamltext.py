@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -26,6 +25,7 @@ from yaml.events import (
 )
 
 from buildgraph.errors import Place, RecipeError
+from buildgraph.structs import Alike, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,9 +65,8 @@ _SPOT = 1 << 25
 _IMPLICIT_KEY = 900
 
 
-# The nodes are not frozen: creating a frozen dataclass takes three times as long, and a workspace has a million of them.
-@dataclass(slots=True)
-class Scalar:
+# Nodes are equal where they say the same, wherever they stand.
+class Scalar(Alike):
     """A scalar as text; ``plain`` says that it is unquoted and that YAML could read it as null, a bool or a number.
 
     An unquoted ``foo`` and a quoted ``"foo"`` are the same string to every reader, so ``plain`` is false for both.
@@ -75,8 +74,12 @@ class Scalar:
 
     text: str
     plain: bool = False
-    line: int = field(default=0, compare=False)
-    column: int = field(default=0, compare=False)
+    line: int = 0
+    column: int = 0
+
+    def compared(self) -> object:
+        """What it says."""
+        return self.text, self.plain
 
     @property
     def is_null(self) -> bool:
@@ -84,23 +87,29 @@ class Scalar:
         return self.plain and self.text in NULLS
 
 
-@dataclass(slots=True)
-class Sequence:
+class Sequence(Alike):
     """A list of nodes in their order."""
 
     items: list[Node] = field(default_factory=list)
-    line: int = field(default=0, compare=False)
-    column: int = field(default=0, compare=False)
+    line: int = 0
+    column: int = 0
+
+    def compared(self) -> object:
+        """The items."""
+        return self.items
 
 
-@dataclass(slots=True)
-class Mapping:
+class Mapping(Alike):
     """A mapping from key texts to nodes; ``spots`` are the places of its keys, in their order, for ``keys`` to unfold."""
 
     items: dict[str, Node] = field(default_factory=dict)
-    line: int = field(default=0, compare=False)
-    column: int = field(default=0, compare=False)
-    spots: list[int] = field(default_factory=list, compare=False)
+    line: int = 0
+    column: int = 0
+    spots: list[int] = field(default_factory=list)
+
+    def compared(self) -> object:
+        """The items."""
+        return self.items
 
     def put(self, key: str, node: Node, place: tuple[int, int]) -> None:
         """Adds a key to a mapping that was not parsed; places are known for those that were put before any other."""

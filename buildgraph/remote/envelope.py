@@ -6,24 +6,22 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from buildgraph.keys import ed25519
+from buildgraph.structs import Struct
 
 PAYLOAD_TYPE = "application/vnd.buildgraph.result+json"
 MAX_SIGNATURES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """A signature, and what its maker calls the key: a hint, which is not signed."""
 
     key: str
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A payload with its signatures, none of which was looked at yet."""
 
     payload: bytes

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from buildgraph.remote.store import AbsentError, RefusedError, Store, StoreError
 from buildgraph.remote.trust import Refusal
+from buildgraph.structs import Struct, field
 
 _Answer = TypeVar("_Answer")
 _MOST_FAILURES = 3  # in a row
 
 
-@dataclass(slots=True)
-class Level:
+class Level(Struct):
     """A store and its part in this run. Threads share it.
 
     ``reads`` and ``writes`` say what it is for; ``unsigned`` lifts the need of signatures. Counted are results that were found

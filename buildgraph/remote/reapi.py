@@ -13,7 +13,6 @@ import io
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +24,7 @@ from buildgraph.remote.actionresult import digest, parse_digest
 from buildgraph.remote.channel import Channel, UnknownMethodError, failure
 from buildgraph.remote.protobuf import field, integer, integers, messages
 from buildgraph.remote.store import AbsentError, Blob, RefusedError, Sink, StoreError, read_result
+from buildgraph.structs import Struct
 from buildgraph.web.access import Access
 
 _API = "/build.bazel.remote.execution.v2."
@@ -41,8 +41,7 @@ _MOST_DIGESTS = 10_000  # of some 75 bytes in one message
 _INLINE = 1 << 20  # bytes of a result that are in the ActionResult; larger ones are blobs
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
+class _Server(Struct, frozen=True):
     """What a server can do: the bytes that it takes in one message, and whether it takes results."""
 
     batch: int = _MESSAGE - _SLACK

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from buildgraph.keys.digest import Digest, parse_digest
@@ -23,13 +22,13 @@ from buildgraph.plan.record import (
     record_to_json,
 )
 from buildgraph.remote.store import Blob
+from buildgraph.structs import Struct, field
 
 FORMAT = 1
 Kind = Literal["deep", "action"]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What is kept under one key in one tier.
 
     ``deep`` is there for a deep key; ``record`` is that of the action; ``blobs`` has the wire's name of every blob that these

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -28,6 +27,7 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.result import Kind, Result
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
+from buildgraph.structs import Struct, field
 
 _AT_ONCE = 16
 _SENDERS = 4
@@ -41,8 +41,7 @@ _Asked = TypeVar("_Asked")
 _Told = TypeVar("_Told")
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Struct, frozen=True):
     """Who writes results here: private keys, the tier, and what is said of the builder."""
 
     keys: tuple[str, ...] = ()
@@ -50,8 +49,7 @@ class Author:
     builder: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     result: Result
     sealed: bytes
     level: int

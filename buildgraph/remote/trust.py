@@ -10,13 +10,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 
 from buildgraph.keys.digest import Digest
 from buildgraph.remote import result as results
 from buildgraph.remote.envelope import unseal
 from buildgraph.remote.result import Kind, Result
+from buildgraph.structs import Struct, field
 
 TRUSTED, LOCAL = "trusted", "local"
 _TIER = re.compile(r"trusted|local|pr/[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -31,8 +31,7 @@ class Refusal(Enum):
     MALFORMED = "damaged, or kept under the key of another"
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(Struct, frozen=True):
     """A key of the manifest: its public half, and patterns of the tiers that its owner may write."""
 
     key: str
@@ -43,8 +42,7 @@ class Writer:
         return any(fnmatch.fnmatchcase(tier, pattern) for pattern in self.tiers)
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """What a reader believes. ``tier`` is its own."""
 
     tier: str = LOCAL

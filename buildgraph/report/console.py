@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from buildgraph.execute.events import Event, Finished, Notice, Started, Waiting
+from buildgraph.structs import Struct, field
 
 _BOLD, _RED, _GREEN, _DIM, _OFF = "\033[1m", "\033[31m", "\033[32m", "\033[2m", "\033[0m"
 MOST_REASONS = 3
@@ -23,8 +23,7 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"  # noqa: PLR2004 - a minute
 
 
-@dataclass(slots=True)
-class Console:
+class Console(Struct):
     """Writes events to a stream; called from several threads."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)

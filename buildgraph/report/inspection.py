@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.outputs.inspection import File, Image, Package, Source
 from buildgraph.report.graphs import counted
 from buildgraph.report.views import table
+from buildgraph.structs import asdict
 
 _STEP = 1024
 _MOST_FILES = 40

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from buildgraph.execute.actions import Surroundings
 from buildgraph.outputs.compare import MOST, Difference
+from buildgraph.structs import Struct, asdict
 
 # declared: it differs, and the manifest says that it may; not-cached: there is nothing to compare with.
 Verdict = Literal["same", "differs", "declared", "failed", "not-cached"]
@@ -21,8 +21,7 @@ _WORDS: dict[Verdict, str] = {
 _SHOWN = 10  # differences of one node
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What became of one node.
 
     ``note`` says why, where that is not told by the differences; ``damaged``: that the cache's own files are not what they were.

@@ -9,22 +9,24 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import Struct, field
 
 _FORM = "basic:HOST:USER:PASSWORD"
 _PARTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """A user and a password, for HTTP's basic authentication."""
 
     user: str
-    password: str = field(repr=False)
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, ...)"
 
     def header(self) -> str:
         """The value of the header ``Authorization`` (RFC 7617)."""
@@ -35,8 +37,7 @@ Helper = Callable[[str, str], Login | None]
 """Asks a program that keeps passwords, by docker's name for it, who to be at a registry. Raises BgError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """How to ask.
 
     ``proxies`` by scheme, with ``no`` for hosts that are asked directly, as urllib has them. ``http_auth`` and ``netrc`` are
@@ -45,14 +46,17 @@ class Access:
     has given up meanwhile.
     """
 
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    http_auth: str = field(default="", repr=False)
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    http_auth: str = ""
     netrc: Path | None = None
     docker: Path | None = None
     helper: Helper | None = None
     attempts: int = 5
     timeout: float = 60
     wait: Callable[[float], object] = time.sleep
+
+    def __repr__(self) -> str:
+        return "Access(...)"  # it has passwords
 
     @staticmethod
     def of(environment: Mapping[str, str], wait: Callable[[float], object] = time.sleep) -> Access:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
 from buildgraph.errors import GraphError, Place, RecipeError
 from buildgraph.recipes import kinds, yamltext
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
+from buildgraph.structs import Struct
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.manifest import FILE_NAME
 from buildgraph.workspace.root import Root
@@ -84,8 +84,7 @@ def head_of(tree: YamlMapping) -> YamlMapping:
     return head
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A recipe and its label."""
 
     label: Label

@@ -9,7 +9,6 @@ import fnmatch
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.errors import RecipeError
@@ -17,6 +16,7 @@ from buildgraph.recipes import yamltext
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
 from buildgraph.recipes.yamltext import Sequence as YamlSequence
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.shelltext import Command, Script, Word, read_script
 from buildgraph.workspace.stats import Tree
 
@@ -52,8 +52,7 @@ _NAME = re.compile(r"\$\{([^}%#]+)([%#]+[^}]*)?\}")
 _OPEN = re.compile(_NAME.pattern + r"|\$\((?:[^()]|\([^()]*\))*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """A flag as it is passed: its long name, its value (``${x}`` where it stays open), and where that is written."""
 
     name: str
@@ -67,8 +66,7 @@ class Flag:
         return f"{self.path}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(Struct, frozen=True):
     """A run of melange or apko that a file describes.
 
     ``recipes`` are its arguments as written; ``folders`` the folders that they may be relative to, the likeliest first.
@@ -103,8 +101,7 @@ class Invocation:
         return {}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """How an invocation fits a recipe: the folder that it runs in, and what its open names stand for."""
 
     folder: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildgraph.apk.version import Requirement
 from buildgraph.recipes.values import MelangeRecipe, Written, is_remote
+from buildgraph.structs import Struct
 from buildgraph.workspace.evidence import Flag
 from buildgraph.workspace.proposal import Proposal
 from buildgraph.workspace.survey import PIPELINE_FLAGS, REPOSITORY_FLAGS, Known, Run
@@ -22,16 +22,14 @@ _NO_SETTING = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A fact and what it is about."""
 
     topic: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A flag that some file passes, how often, and what becomes of it."""
 
     flag: Flag

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from buildgraph.errors import TargetError, UsageError, closest
+from buildgraph.structs import Struct
 
 MOST_SUGGESTED = 3
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Label:
+class Label(Struct, frozen=True, order=True):
     """A target's name: its folder relative to the recipes folder ("" for that folder itself) and its own name."""
 
     folder: str

@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.errors import LockError, Place
+from buildgraph.structs import Alike, Struct, field, replace
 
 HEADER = '{"buildgraph.lock":1}'
 _FIELDS = (
@@ -30,8 +30,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 _CHECKSUM = re.compile(r"Q1[A-Za-z0-9+/]{27}=\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(Struct, frozen=True):
     """One external package: its index entry and the repository it comes from, as recipes name it."""
 
     entry: IndexEntry
@@ -43,13 +42,16 @@ class Locked:
         return (self.entry.arch, self.entry.name, self.entry.version, self.repository)
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Alike, frozen=True):  # type: ignore[misc]  # what it inherits has no fields to change
     """The lock's packages, sorted. ``text`` is what the file holds."""
 
     packages: tuple[Locked, ...] = ()
-    _by_checksum: dict[str, Locked] = field(default_factory=dict, compare=False, repr=False)
-    _digest: str = field(default="", compare=False, repr=False)
+    _by_checksum: dict[str, Locked] = field(default_factory=dict)
+    _digest: str = ""
+
+    def compared(self) -> object:
+        """The packages."""
+        return self.packages
 
     @staticmethod
     def of(packages: Iterable[Locked]) -> Lock:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from buildgraph.errors import ManifestError, Place, RecipeError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import LOGIN_HINT, carries_login
 from buildgraph.recipes.yamltext import Mapping, Node, Scalar, Sequence
+from buildgraph.structs import Struct, field
 from buildgraph.workspace import sharing
 from buildgraph.workspace.amounts import parse_size
 from buildgraph.workspace.root import Root
@@ -40,8 +40,7 @@ TOOLS = ("pinned", "path")
 _Text = TypeVar("_Text", bound=str)
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSettings:
+class TargetSettings(Struct, frozen=True):
     """What the manifest says about one target.
 
     ``sources``: folders and files of its own, relative to the workspace, None for the usual rule; ``network``: None for
@@ -65,11 +64,10 @@ class TargetSettings:
         return (*(self.sources or ()), *self.env_files, *([self.vars_file] if self.vars_file else ()))
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """The manifest with its defaults filled in; folders are relative to the workspace, with slashes ("" is itself)."""
 
-    root: Root = field(repr=False)  # two workspaces with the same settings look alike
+    root: Root
     recipes: str = ""
     exclude: tuple[str, ...] = ()
     cache: str = CACHE
@@ -92,6 +90,10 @@ class Manifest:
     remotes: tuple[Remote, ...] = ()
     trust: dict[str, TrustedKey] = field(default_factory=dict)
     targets: dict[str, TargetSettings] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Of two workspaces with the same settings it is the same.
+        return f"Manifest({[getattr(self, name) for name in self.__struct_fields__ if name != 'root']})"
 
     def without_excluded(self, paths: Iterable[str]) -> list[str]:
         """The files among ``paths`` that may be recipes; ``exclude`` has the patterns of a .gitignore for those that are none."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.manifest import CACHE, OUT, Manifest, parse_manifest
 from buildgraph.workspace.workspace import holds_sources
 
@@ -19,8 +19,7 @@ _GLOB = re.compile(r"([*?\[\]\\!#])")
 _ESCAPED = r"\\\1"
 
 
-@dataclass(slots=True)
-class Proposal:
+class Proposal(Struct):
     """The entries of a manifest for the folder ``root``; each value maps to why it is there.
 
     ``exclude`` has paths of files; ``targets`` the settings of targets by label and by the setting's name.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from buildgraph.structs import Struct
 
 Mode = Literal["read", "write", "read-write"]
 MODES: tuple[Mode, ...] = ("read", "write", "read-write")
@@ -11,8 +12,7 @@ REMOTE_KEYS = ("url", "mode", "name", "unsigned")
 TRUST_KEYS = ("key", "tiers")
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Struct, frozen=True):
     """A cache elsewhere: an address, or a folder. ``unsigned``: whatever it has is believed."""
 
     url: str
@@ -31,8 +31,7 @@ class Remote:
         return self.mode != "read"
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedKey:
+class TrustedKey(Struct, frozen=True):
     """A public key, and patterns of the tiers that its owner may write."""
 
     key: str

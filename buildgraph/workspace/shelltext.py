@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from buildgraph.structs import Struct
 
 Dialect = Literal["make", "shell"]
 
@@ -39,8 +40,7 @@ _HERE = re.compile(
 _CONDITION = re.compile(r"\s*(else\s+)?(ifeq|ifneq|ifdef|ifndef)\b\s*(.*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """A word of a command, without quotes, and the line that it stands in."""
 
     text: str
@@ -50,8 +50,7 @@ class Word:
 Command = list[Word]
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """The commands of a text, line by line, and what the variables of loops run over."""
 
     lines: list[list[Command]]

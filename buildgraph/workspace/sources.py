@@ -11,10 +11,10 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from buildgraph.errors import ManifestError, Place
+from buildgraph.structs import Struct
 from buildgraph.workspace.discovery import RecipeFile, folder_of_name, stem_of
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME, TargetSettings
 from buildgraph.workspace.stats import Tree
@@ -26,8 +26,7 @@ INDEX = "APKINDEX.tar.gz"
 _NAMELESS = frozenset({"", "melange"})
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSet:
+class SourceSet(Struct, frozen=True):
     """Where sources come from: paths in the source folder, by the workspace's paths that they are copied from."""
 
     files: Mapping[str, str]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from buildgraph.structs import Struct, field
 from buildgraph.workspace.statefile import ANSWER, StateFile, write_parts
 from buildgraph.workspace.stats import RACY_NS, FileStat, Tree, stamp
 
@@ -21,8 +21,7 @@ MAX_ANSWERS = 50
 NEVER: FileStat = (0, -1, 0, 0, 0)  # the stat of no file
 
 
-@dataclass(slots=True)
-class State:
+class State(Struct):
     """The state of a workspace.
 
     ``tree``: the files; ``digests``: of files, valid while their stat in ``tree`` holds; ``answers``: what commands

@@ -9,13 +9,13 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildgraph.errors import BgError
 from buildgraph.recipes.builtins import Table
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Written, is_remote
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar
+from buildgraph.structs import Struct
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.evidence import Flag, Invocation, Match
 from buildgraph.workspace.manifest import FILE_NAME, TargetSettings
@@ -28,8 +28,7 @@ PIPELINE_FLAGS = ("pipeline-dir", "pipeline-dirs")
 _FETCHING = frozenset({"fetch", "git-checkout"})
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A target and what its recipe says."""
 
     target: Target
@@ -47,8 +46,7 @@ class Known:
         return [*own, *self.recipe.repositories]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """A run of melange or apko that some file describes, and the recipes that it is for."""
 
     invocation: Invocation

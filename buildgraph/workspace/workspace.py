@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.errors import ManifestError, Place, TargetError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import Source, Written
+from buildgraph.structs import Struct, field
 from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
@@ -23,8 +23,7 @@ from buildgraph.workspace.stats import CACHE_TAG, Tree, stamp
 PIPELINE_FOLDER = "pipelines"
 
 
-@dataclass(slots=True)
-class Workspace:
+class Workspace(Struct):
     """What was found.
 
     ``recipes`` include those that are no target; ``left_out`` has the labels that these would have, and why they are none.

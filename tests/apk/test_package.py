@@ -9,7 +9,6 @@ import subprocess
 import tarfile
 import tracemalloc
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from buildgraph.apk.package import canonicalise, index_entry, read_package
 from buildgraph.apk.signing import generate_key, sign_package
 from buildgraph.apk.writer import PackageFile, write_package
 from buildgraph.errors import OutputError, RepositoryError
+from buildgraph.structs import replace
 
 ENTRY = IndexEntry(
     name="foo",

@@ -10,7 +10,6 @@ import tarfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from buildgraph.errors import CacheError
 from buildgraph.plan import archive
 from buildgraph.plan.record import record_to_json
+from buildgraph.structs import replace
 from tests.cache.stored import Filled
 
 ROOM = 1 << 30

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 from buildgraph.apk import signing
 from buildgraph.apk.index import IndexEntry, index_archive, read_index_archive
 from buildgraph.apk.version import Requirement
 from buildgraph.apk.writer import PackageFile, write_package
+from buildgraph.structs import replace
 from tests.e2e.workspace import Workspace
 
 NATIVE, FOREIGN = "x86_64", "aarch64"

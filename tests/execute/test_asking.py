@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
+from buildgraph import structs
 from buildgraph.errors import RecipeError, ToolError
 from buildgraph.execute.asking import MelangeCompile, builtins_of
 from buildgraph.execute.tools import Toolbox
@@ -20,7 +20,7 @@ HEAD = "package: {name: foo, version: 1.2.3}\n"
 @pytest.fixture
 def unknown(toolbox: Toolbox, tmp_path: Path) -> Builtins:
     """The real melange, under a version that no table has."""
-    return builtins_of(dataclasses.replace(toolbox, melange_version="v9.9.9 with apko v1.2.3"), tmp_path)
+    return builtins_of(structs.replace(toolbox, melange_version="v9.9.9 with apko v1.2.3"), tmp_path)
 
 
 def environment(builtins: Builtins, steps: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_an_answer_is_kept(toolbox: Toolbox, tmp_path: Path) -> None:
     """Whoever has asked once needs no melange the second time; a damaged answer is asked for again."""
     asked = question("strip", {})
     answer = MelangeCompile(toolbox, tmp_path)(asked, "x86_64")
-    gone = dataclasses.replace(toolbox, melange=tmp_path / "gone")
+    gone = structs.replace(toolbox, melange=tmp_path / "gone")
 
     assert MelangeCompile(gone, tmp_path)(asked, "x86_64") == answer
     (kept,) = tmp_path.iterdir()
@@ -86,7 +86,7 @@ def test_an_answer_is_kept(toolbox: Toolbox, tmp_path: Path) -> None:
 
 def test_a_refusal_is_kept_too(toolbox: Toolbox, tmp_path: Path) -> None:
     """It is an answer like any other."""
-    gone = dataclasses.replace(toolbox, melange=tmp_path / "gone")
+    gone = structs.replace(toolbox, melange=tmp_path / "gone")
     for tools in (toolbox, gone):
         with pytest.raises(CompileError, match="undefined input"):
             MelangeCompile(tools, tmp_path)(question("strip", {"x": "y"}), "x86_64")
@@ -98,5 +98,5 @@ def test_a_program_that_answers_with_something_else(toolbox: Toolbox, tmp_path: 
     other.write_text("#!/bin/sh\necho hello\n")
     other.chmod(0o755)
     with pytest.raises(ToolError, match="prints no JSON"):
-        MelangeCompile(dataclasses.replace(toolbox, melange=other), tmp_path / "store")(question("strip", {}), "x86_64")
+        MelangeCompile(structs.replace(toolbox, melange=other), tmp_path / "store")(question("strip", {}), "x86_64")
     assert not list(tmp_path.glob("store/*"))

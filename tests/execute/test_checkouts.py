@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from buildgraph.cache.cas import Cas
 from buildgraph.errors import RepositoryError
 from buildgraph.execute.checkouts import Checkout, bring, checkout_from_json, settings_for
 from buildgraph.recipes.values import PinnedSource
+from buildgraph.structs import replace
 from tests.e2e.sources import Upstream, archives_served, make_upstream
 
 

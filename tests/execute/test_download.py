@@ -6,13 +6,13 @@ import base64
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildgraph.errors import CacheError, Interrupted, RepositoryError
 from buildgraph.execute.download import AbsentError, download
+from buildgraph.structs import replace
 from buildgraph.web import client
 from buildgraph.web.access import Access, Login, without_login
 from tests.servers import Fault, Files, Handler, cut, drops, etag, faulty_server, nginx_server, silence, status

@@ -8,7 +8,6 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.writer import PackageFile, write_package
 from buildgraph.outputs.compare import MOST, Difference, compare
 from buildgraph.outputs.suspects import Build, Clues
+from buildgraph.structs import replace
 
 INFO = IndexEntry("it", "1-r0", "x86_64")
 NAMES = st.sampled_from(["usr/bin/a", "usr/bin/b", "etc/c.conf", "usr/share/d/e", "f"])

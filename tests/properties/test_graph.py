@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -17,6 +16,7 @@ from buildgraph.errors import GraphError
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
 from buildgraph.graph.model import LocalPackage
 from buildgraph.graph.resolve import Locals
+from buildgraph.structs import replace
 from tests.properties.fakes import graph_of, nodes_of, pool_of
 from tests.properties.model import External, Package, Target, World
 from tests.properties.oracle import AmbiguousError, CleanBuild, distance, reachable

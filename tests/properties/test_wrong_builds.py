@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from buildgraph.keys.digest import Digest
 from buildgraph.keys.document import Entry
 from buildgraph.plan.rebuild import Action, Rebuilder
 from buildgraph.plan.record import DeepRecord
+from buildgraph.structs import replace
 from tests.properties import stories
 from tests.properties.fakes import MemoryRunner, MemoryStore, make_rebuilder
 from tests.properties.history import History

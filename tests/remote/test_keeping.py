@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust
+from buildgraph.structs import replace
 from tests.remote.makers import CI, WRITERS, cas_in, give, made, sharing
 
 

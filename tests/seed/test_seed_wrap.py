@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from buildgraph import structs
+
 pytest.importorskip("elftools")
 
 from buildgraph.apk.index import IndexEntry, read_index_archive
@@ -42,7 +44,7 @@ def test_an_apk_says_what_its_plan_and_its_files_say(make_deb: MakeDeb, debs: Pa
 
     wrapped = wrap(item(deb), debs, tmp_path / "a.apk")
 
-    assert read_package(tmp_path / "a.apk", verify=True).entry == replace(wrapped.entry, checksum=wrapped.entry.checksum)
+    assert read_package(tmp_path / "a.apk", verify=True).entry == structs.replace(wrapped.entry, checksum=wrapped.entry.checksum)
     assert wrapped.entry.depends == ("glibc",)
     assert wrapped.entry.provides == ("cmd:tool=1.0-r1", "other=1.0-r1", "pc:a=1.0-r1")
 

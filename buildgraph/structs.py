@@ -1,0 +1,42 @@
+"""What bg's values are made of; the only door to the msgspec library.
+
+A ``Struct`` is declared like a dataclass and differs in cost alone: a hundred dataclasses take a third of the time that a run
+takes which plans one changed recipe, since Python writes and compiles each of their methods when they are declared, and a frozen
+one is four times as slow to create.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+__all__ = ["Alike", "Struct", "asdict", "field", "replace"]
+
+
+class Alike(Struct, eq=False):  # noqa: PLW1641 - what compares by its content may be changed
+    """A struct that equals others of its class by what ``compared`` gives, not by all its fields."""
+
+    def compared(self) -> object:
+        """What counts in a comparison."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.compared() == other.compared()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def asdict(value: Struct) -> dict[str, Any]:
+    """The fields by name, and those of values within it, as JSON has them."""
+    return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return asdict(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
