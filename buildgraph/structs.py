@@ -1,4 +1,4 @@
-"""What bg's values are made of; the only door to the msgspec library.
+"""What bg's values are made of, and quick JSON for what it keeps; the only door to the msgspec library.
 
 A ``Struct`` is declared like a dataclass and differs in cost alone: a hundred dataclasses take a third of the time that a run
 takes which plans one changed recipe, since Python writes and compiles each of their methods when they are declared, and a frozen
@@ -7,12 +7,17 @@ one is four times as slow to create.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import DecodeError, Struct, field
+from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 
-__all__ = ["Alike", "Struct", "asdict", "field", "replace"]
+__all__ = ["Alike", "Struct", "asdict", "field", "from_json", "replace", "to_json"]
+
+_encode = Encoder().encode
+_decode = Decoder().decode
 
 
 class Alike(Struct, eq=False):  # noqa: PLW1641 - what compares by its content may be changed
@@ -40,3 +45,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def to_json(value: object) -> bytes:
+    """JSON in few bytes."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:  # the name of a file may have bytes that are no UTF-8, which Python holds as lone surrogates
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def from_json(data: bytes | str) -> Any:
+    """The value that ``to_json`` wrote. Raises ValueError, or RecursionError, for what it did not."""
+    try:
+        return _decode(data)
+    except (DecodeError, UnicodeError):  # lone surrogates are refused
+        return json.loads(data)

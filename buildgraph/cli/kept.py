@@ -6,7 +6,6 @@ graph as it was, and what lies outside the workspace (keys, lock, tools) is the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,9 @@ from buildgraph.cli import quick
 from buildgraph.errors import BgError, ManifestError
 from buildgraph.plan import snapshot
 from buildgraph.plan.planner import Decision, Plan
-from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json
+from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json, nodes_part
 from buildgraph.plan.snapshot import Bump, Restored
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct, field, from_json, to_json
 from buildgraph.workspace.discovery import SUFFIXES
 from buildgraph.workspace.state import NEVER
 from buildgraph.workspace.stats import Tree
@@ -88,7 +87,7 @@ def take_over(session: Session, changed: Collection[str] | None) -> Kept | None:
         return None
     bare = session.readings.bare
     try:
-        basis = json.loads(parts[BASIS])
+        basis = from_json(parts[BASIS])
         if basis["signature"] != session.signature() or not quick.as_before(basis["around"]):
             return None
         restored = snapshot.restore(bare, parts[GRAPH], lambda: parts[OFFERS], session.readings.describe)
@@ -114,12 +113,12 @@ def _compared(session: Session, restored: Restored, changed: Collection[str]) ->
     bumped: set[Bump] = set()
     for path in sorted({restored.path_of[name] for name in dirty}):
         target = restored.target_of[path]
-        line = lines.get(path, readings.lines.get(path)) or ""
+        line = lines.get(path, readings.lines.get(path)) or b""
         now = readings.describe(target)
         if readings.lines[path] == line:
             continue
-        was = nodes_from_json(json.loads(line.partition("\t")[2]), target)
-        found = snapshot.bumps(was, now, lambda: session.state.parts[OFFERS])
+        was = nodes_from_json(from_json(nodes_part(line)), target)
+        found = snapshot.bumps(was, now, restored.offers)
         if found is None:
             return None
         bumped |= found
@@ -144,7 +143,7 @@ def keep(session: Session, open_nodes: Sequence[str], lacking: Sequence[str]) ->
         parts |= snapshot.take(session.workspace, session.nodes, session.graph, keys, lambda name: _sources(session, name))
     else:
         parts[GRAPH] = snapshot.update(session.kept.restored, keys, session.kept.dirty)
-    parts[BASIS] = json.dumps(basis).encode()
+    parts[BASIS] = to_json(basis)
 
 
 def _sources(session: Session, name: str) -> Iterable[str]:
@@ -160,7 +159,7 @@ def keep_without_keys(session: Session, kept: Kept) -> None:
     lost = set(kept.restored.graph.order) if kept.bumped else kept.touched
     keys = {name: key for name, key in kept.restored.keys.items() if name not in lost}
     session.state.parts[GRAPH] = snapshot.update(kept.restored, keys, kept.dirty)
-    session.state.parts[BASIS] = json.dumps({**kept.basis, "open": sorted(lost.union(kept.basis.get("open", ())))}).encode()
+    session.state.parts[BASIS] = to_json({**kept.basis, "open": sorted(lost.union(kept.basis.get("open", ())))})
 
 
 def forget(session: Session) -> None:
@@ -186,7 +185,7 @@ def keep_planned(session: Session, plan: Plan) -> None:
             name: [d.deep_key, d.kind, d.reasons, d.network, d.action_key, d.found, d.beyond] for name, d in decisions.items()
         },
     }
-    session.state.parts[PLANNED] = json.dumps(content, separators=(",", ":")).encode()
+    session.state.parts[PLANNED] = to_json(content)
 
 
 def _asked(session: Session) -> list[object]:
@@ -204,7 +203,7 @@ def planned(session: Session) -> dict[str, Decision]:
     if kept is None:
         return {}
     try:
-        content = json.loads(session.state.parts[PLANNED])
+        content = from_json(session.state.parts[PLANNED])
         if content["stamps"] != seen or content["asked"] != _asked(session):
             return {}
         return {

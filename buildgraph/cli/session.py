@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,14 +31,14 @@ from buildgraph.keys.digest import Digest, digest_file, digest_text, new_hasher
 from buildgraph.plan.explain import Explainer
 from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
-from buildgraph.plan.readings import Readings, parse_lines
+from buildgraph.plan.readings import Lines, Readings
 from buildgraph.plan.rebuild import Rebuilder
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct, field, to_json
 from buildgraph.web import client
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
@@ -179,7 +178,8 @@ class Session(Struct, dict=True):
         signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
         found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
         if signature == self._premises(found):
-            found.lines.update(parse_lines(lines))
+            with suppress(ValueError, AttributeError, TypeError):
+                found.lines = Lines(lines)
         return found
 
     @cached_property
@@ -435,8 +435,7 @@ class Session(Struct, dict=True):
             for folder, names in more.items():
                 stamps.setdefault(folder, {}).update(names)
         self.state.answers.pop(asked, None)
-        answer = json.dumps({"stamps": stamps, "answer": text}, separators=(",", ":"))
-        self.state.answers[asked] = answer.encode("utf-8", "surrogateescape")
+        self.state.answers[asked] = to_json({"stamps": stamps, "answer": text})
 
     def _tell_cache(self) -> list[Path]:
         """What tells whether the folder that is a cache by default holds sources instead."""
@@ -449,7 +448,7 @@ class Session(Struct, dict=True):
             return
         self._forget_what_moved()
         if "readings" in self.__dict__ and self.readings.fresh:
-            lines = self.readings.text(sorted(path for path in self.readings.lines if path in self.state.tree.files))
+            lines = self.readings.lines.data(self.state.tree.files)
             self.state.parts["readings"] = self._premises(self.readings) + b"\n" + lines
         try:
             self.keep_graph()

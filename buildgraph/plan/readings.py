@@ -1,16 +1,14 @@
 """What is known of each YAML file, worked out once for its content: on all processors at first sight, and kept between runs.
 
-A reading is one line of text: a JSON array on the file, a tab, and a JSON array on the nodes of its target (nothing where these
-were not asked for). It holds as long as
-the file and all files that it looked for have the content that they had; a line that does not hold, or that is damaged, is
+A reading is one line: a JSON array on the file, a tab, and a JSON array on the nodes of its target (nothing where these were not
+asked for). It holds as long as the file and all files that it looked for have the content that they had; a line that does not hold, or that is damaged, is
 read anew. What cannot be read leaves no line, so that its error comes each time.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +21,7 @@ from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Scalar
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct, field, from_json, to_json
 from buildgraph.workspace import discovery
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label
@@ -34,7 +32,6 @@ _WORTH_PROCESSES = 150
 _CHUNK = 40
 _MOST_PROCESSES = 8
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # The digest of a file of the workspace, None for one that is not there.
 Digests = Callable[[str], Digest | None]
 
@@ -50,7 +47,7 @@ class Readings(Struct):
     digest: Digests
     builtins: Builtins = field(default_factory=Table)
     learn: Callable[[str, Digest], None] = lambda _path, _digest: None
-    lines: dict[str, str] = field(default_factory=dict)
+    lines: Lines = field(default_factory=lambda: Lines())
     fresh: set[str] = field(default_factory=set)
     _checked: dict[str, list[Any] | None] = field(default_factory=dict)
 
@@ -71,7 +68,7 @@ class Readings(Struct):
         chunks = [missing[start :: max(1, len(missing) // _CHUNK)] for start in range(max(1, len(missing) // _CHUNK))]
         for read in _on_processes(reader, chunks, processes):
             for path, line in read.items():
-                own, looked_for, head = json.loads(line.partition("\t")[0])
+                own, looked_for, head = from_json(line.partition(b"\t")[0])
                 for other, digest in ((path, own), *looked_for.items()):
                     if digest is not None:
                         self.learn(other, digest)
@@ -93,12 +90,12 @@ class Readings(Struct):
         if self._known(path) is not None:
             # Only the file may be known, not its nodes.
             with suppress(ValueError, KeyError, TypeError, IndexError):
-                return nodes_from_json(json.loads(self.lines[path].partition("\t")[2]), target)
+                return nodes_from_json(from_json(nodes_part(self.lines[path])), target)
         made = describe(target, self.bare, self.wanted, self.builtins)
         self._keep(path, _line(self.digest(path), _looked_for(made), self.digest, target.recipe, made))
         return made
 
-    def _keep(self, path: str, line: str) -> None:
+    def _keep(self, path: str, line: bytes) -> None:
         self.lines[path] = line
         self.fresh.add(path)
         self._checked.pop(path, None)
@@ -114,7 +111,7 @@ class Readings(Struct):
         if line is None:
             return None
         try:
-            own, looked_for, head = known = json.loads(line.partition("\t")[0])
+            own, looked_for, head = known = from_json(line.partition(b"\t")[0])
             holds = self.digest(path) == own and all(self.digest(other) == digest for other, digest in looked_for.items())
         except (ValueError, TypeError, AttributeError):
             holds = False
@@ -126,20 +123,55 @@ class Readings(Struct):
     def forget(self, paths: Collection[str]) -> None:
         """Drops the readings made in this run that rest on some files."""
         for path in self.fresh & self.lines.keys() if paths else ():
-            _, looked_for, _ = json.loads(self.lines[path].partition("\t")[0])
+            _, looked_for, _ = from_json(self.lines[path].partition(b"\t")[0])
             if path in paths or not looked_for.keys().isdisjoint(paths):
                 del self.lines[path]
 
-    def text(self, paths: Iterable[str]) -> bytes:
-        """The readings of some files as they are kept."""
-        kept = (path for path in paths if path in self.lines and "\t" not in path and "\n" not in path)
-        return "".join(f"{path}\t{self.lines[path]}\n" for path in kept).encode("utf-8", "surrogateescape")
 
+class Lines(MutableMapping[str, bytes]):
+    """Readings by path, as they are kept: ``data`` is JSON with the length of each, then the readings themselves, one a line.
 
-def parse_lines(data: bytes) -> dict[str, str]:
-    """The lines that ``Readings.text`` wrote, by path."""
-    rows = (row.partition("\t") for row in data.decode("utf-8", "surrogateescape").split("\n"))
-    return {path: line for path, _, line in rows if line}
+    Few of them are asked for in most runs, and so they are cut out of it only then.
+    """
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = data
+        self._kept: dict[str, tuple[int, int]] = {}
+        self._new: dict[str, bytes] = {}
+        start = data.find(b"\n") + 1
+        for path, length in from_json(data[:start]).items() if start else ():
+            self._kept[path] = start, start + length
+            start += length + 1
+
+    def __getitem__(self, path: str) -> bytes:
+        if path in self._new:
+            return self._new[path]
+        start, end = self._kept[path]
+        return self._data[start:end]
+
+    def __setitem__(self, path: str, line: bytes) -> None:
+        self._kept.pop(path, None)
+        self._new[path] = line
+
+    def __delitem__(self, path: str) -> None:
+        if self._new.pop(path, None) is None:
+            del self._kept[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._kept or path in self._new
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._kept
+        yield from self._new
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._new)
+
+    def data(self, paths: Collection[str]) -> bytes:
+        """The readings of some files as ``Lines`` takes them."""
+        lines = {path: self[path] for path in self if path in paths}
+        index = to_json({path: len(line) for path, line in lines.items()})
+        return b"\n".join([index, *lines.values(), b""])
 
 
 class _Reader(Struct, frozen=True):
@@ -150,7 +182,7 @@ class _Reader(Struct, frozen=True):
     digest: Digests
     builtins: Builtins
 
-    def read(self, paths: Sequence[str]) -> dict[str, str]:
+    def read(self, paths: Sequence[str]) -> dict[str, bytes]:
         """The readings of some files, without those that cannot be read."""
         found = {}
         for path in paths:
@@ -160,7 +192,7 @@ class _Reader(Struct, frozen=True):
                 continue  # the first process reads it again, and says what is wrong if it matters
         return found
 
-    def _read(self, path: str) -> str:
+    def _read(self, path: str) -> bytes:
         recipe = discovery.read_recipe(self.bare.root, path)
         if recipe is None:
             return _line(self.digest(path), (), self.digest, None, [])
@@ -169,7 +201,7 @@ class _Reader(Struct, frozen=True):
         return _line(self.digest(path), _looked_for(made), self.digest, recipe, made)
 
 
-def _on_processes(reader: _Reader, chunks: Sequence[Sequence[str]], processes: int) -> Iterable[dict[str, str]]:
+def _on_processes(reader: _Reader, chunks: Sequence[Sequence[str]], processes: int) -> Iterable[dict[str, bytes]]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -189,7 +221,7 @@ def _begin(reader: _Reader) -> None:
     _reader[:] = [reader]
 
 
-def _read_chunk(paths: Sequence[str]) -> dict[str, str]:
+def _read_chunk(paths: Sequence[str]) -> dict[str, bytes]:
     return _reader[0].read(paths)
 
 
@@ -199,11 +231,16 @@ def _looked_for(made: Iterable[Described]) -> tuple[str, ...]:
 
 def _line(
     own: Digest | None, looked_for: Iterable[str], digest: Digests, recipe: RecipeFile | None, made: Iterable[Described] | None
-) -> str:
+) -> bytes:
     others = {path: digest(path) for path in looked_for}
     head = None if recipe is None else _head_to_json(recipe)
-    nodes = "" if made is None else _dumps([_to_json(described) for described in made])
-    return f"{_dumps([own, others, head])}\t{nodes}"
+    nodes = b"" if made is None else to_json([_to_json(described) for described in made])
+    return b"%b\t%b" % (to_json([own, others, head]), nodes)
+
+
+def nodes_part(line: bytes) -> bytes:
+    """The second half of a reading."""
+    return line.partition(b"\t")[2]
 
 
 def _head_to_json(recipe: RecipeFile) -> list[Any]:
@@ -225,9 +262,9 @@ def naming_of(recipe: RecipeFile) -> list[Any]:
     return _naming(_head_to_json(recipe))
 
 
-def naming_in(line: str) -> list[Any] | None:
+def naming_in(line: bytes) -> list[Any] | None:
     """The same from a reading; None for one of no recipe. Raises ValueError."""
-    _, _, head = json.loads(line.partition("\t")[0])
+    _, _, head = from_json(line.partition(b"\t")[0])
     return None if head is None else _naming(head)
 
 

@@ -6,7 +6,6 @@ was: names, dependencies, environments. Nodes, packages and who provides what ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -17,12 +16,11 @@ from buildgraph.graph.model import Graph, LocalPackage, Node
 from buildgraph.graph.resolve import Locals, Offer, split_provide
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.plan.nodes import Described, Nodes
-from buildgraph.structs import Struct
+from buildgraph.structs import Struct, from_json, to_json
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _Value = TypeVar("_Value")
 
 
@@ -75,6 +73,7 @@ class Restored(Struct, frozen=True):
     nodes: Nodes
     graph: Graph
     local: Mapping[str, Locals]
+    offers: Offers
     keys: dict[str, Digest]
     users: Mapping[str, list[str]]
     path_of: Mapping[str, str]
@@ -108,7 +107,7 @@ def take(
         "users": users,
         "keys": [keys.get(name) for name in graph.order],
     }
-    return {"graph": _dumps(content).encode("utf-8", "surrogateescape"), "offers": _offers(graph, place)}
+    return {"graph": to_json(content), "offers": _offers(graph, place)}
 
 
 def update(restored: Restored, keys: Mapping[str, Digest], dirty: Iterable[str]) -> bytes:
@@ -125,7 +124,7 @@ def update(restored: Restored, keys: Mapping[str, Digest], dirty: Iterable[str])
             if place[name] not in known:
                 known.append(place[name])
     data["keys"] = [keys.get(name) for name in data["nodes"]]
-    return _dumps(data).encode("utf-8", "surrogateescape")
+    return to_json(data)
 
 
 def _files(described: Described, sources: Iterable[str] = ()) -> set[str]:
@@ -147,7 +146,7 @@ def _offers(graph: Graph, place: Mapping[str, int]) -> bytes:
             for package in node.packages:
                 for offered in dict.fromkeys(offered for offered, _ in _offered(package)):
                     found.setdefault(offered, []).append([place[name], package.name])
-    return _dumps([offers, {name: sorted(texts) for name, texts in limits.items()}]).encode("utf-8", "surrogateescape")
+    return to_json([offers, {name: sorted(texts) for name, texts in limits.items()}])
 
 
 def _offered(package: LocalPackage) -> Iterator[tuple[str, str | None]]:
@@ -162,7 +161,7 @@ def restore(
     workspace: Workspace, graph_part: bytes, offers_part: Callable[[], bytes], describe: Callable[[Target], list[Described]]
 ) -> Restored:
     """What the parts hold that ``take`` made; raises ValueError, KeyError, TypeError or IndexError for others."""
-    data = json.loads(graph_part.decode("utf-8", "surrogateescape"))
+    data = from_json(graph_part)
     names: list[str] = data["nodes"]
     place = {name: number for number, name in enumerate(names)}
     targets: dict[Label, tuple[Target, ...]] = {}
@@ -191,7 +190,7 @@ def restore(
     all_described = Lazy(names, described)
     nodes = Nodes(all_described, by_target, left_out, _Origins(all_described))
     graph_nodes: Lazy[Node] = Lazy(sorted(names), lambda name: all_described[name].node)
-    offers = _Offers(offers_part, names, graph_nodes)
+    offers = Offers(offers_part, names, graph_nodes)
     architectures = {architecture for several in data["architectures"] for architecture in several}
     local: Lazy[Locals] = Lazy(sorted(architectures), lambda architecture: _KeptLocals(offers, architecture, graph_nodes))
     graph = Graph(
@@ -204,7 +203,7 @@ def restore(
     keys = {name: key for name, text in zip(names, data["keys"], strict=True) if (key := parse_digest(text))}
     users = {path: [names[number] for number in numbers] for path, numbers in data["users"].items()}
     reasons = {Label(folder, own_name): why for folder, own_name, why in data["left_out"]}
-    return Restored(recipes, targets, reasons, nodes, graph, local, keys, users, path_of, by_path, data)
+    return Restored(recipes, targets, reasons, nodes, graph, local, offers, keys, users, path_of, by_path, data)
 
 
 class _Origins(Mapping[tuple[str, str], Label]):
@@ -232,7 +231,7 @@ class _Origins(Mapping[tuple[str, str], Label]):
         return len(self._all())
 
 
-class _Offers:
+class Offers:
     """The second part, decoded when first asked for."""
 
     def __init__(self, read: Callable[[], bytes], names: Sequence[str], nodes: Mapping[str, Node]) -> None:
@@ -241,18 +240,20 @@ class _Offers:
         self._nodes = nodes
         self._content: list[Any] = []
 
-    def _all(self) -> list[Any]:
+    def content(self) -> list[Any]:
+        """Offers by architecture and name, and the versioned requirements on each name."""
         if not self._content:
-            self._content = json.loads(self._read().decode("utf-8", "surrogateescape"))
+            self._content = from_json(self._read())
         return self._content
 
     def names(self, architecture: str) -> list[str]:
-        return list(self._all()[0].get(architecture, ()))
+        """The names that are offered."""
+        return list(self.content()[0].get(architecture, ()))
 
     def of(self, architecture: str, name: str) -> list[Offer]:
         """Each with its package, and the version as it is now."""
         found = []
-        for number, package_name in self._all()[0].get(architecture, {}).get(name, ()):
+        for number, package_name in self.content()[0].get(architecture, {}).get(name, ()):
             package = next(one for one in self._nodes[self._names[number]].packages if one.name == package_name)
             found += [Offer(package, version) for offered, version in _offered(package) if offered == name]
         return found
@@ -261,7 +262,7 @@ class _Offers:
 class _KeptLocals(Locals):
     """The local packages of one architecture, each made when it is asked for."""
 
-    def __init__(self, offers: _Offers, architecture: str, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, offers: Offers, architecture: str, nodes: Mapping[str, Node]) -> None:
         super().__init__(())
         self._kept = offers
         self._architecture = architecture
@@ -286,7 +287,7 @@ class _KeptLocals(Locals):
 Bump = tuple[str, str | None, str | None]
 
 
-def bumps(before: Sequence[Described], now: Sequence[Described], offers_part: Callable[[], bytes]) -> set[Bump] | None:
+def bumps(before: Sequence[Described], now: Sequence[Described], offers: Offers) -> set[Bump] | None:
     """The versions that are others after a target was read anew; None where the graph may be another.
 
     Versions may change as long as nothing in the workspace asks for one of them in particular, or is answered the same. What
@@ -301,10 +302,10 @@ def bumps(before: Sequence[Described], now: Sequence[Described], offers_part: Ca
     if not changed:
         return set()
     found_bumps: set[Bump] = set()
-    offers, limits = json.loads(offers_part().decode("utf-8", "surrogateescape"))
+    found_offers, limits = offers.content()
     for was, is_ in changed:
         for (name, old), (_, new) in zip(_offered(was), _offered(is_), strict=True):
-            if any(len(found.get(name, ())) > 1 for found in offers.values()):
+            if any(len(found.get(name, ())) > 1 for found in found_offers.values()):
                 return None  # a version may decide between them
             asked = map(Requirement.parse, limits.get(name, ()))
             if any(requirement.accepts(old) != requirement.accepts(new) for requirement in asked):

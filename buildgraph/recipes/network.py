@@ -65,15 +65,20 @@ def _pattern(command: str, subcommands: str | None) -> str:
 
 
 @cache
-def _known() -> dict[str, list[tuple[re.Pattern[str], re.Pattern[str] | None]]]:
-    """Patterns of commands, with those of options that keep them offline, by the letters that they begin with."""
-    found: dict[str, list[tuple[re.Pattern[str], re.Pattern[str] | None]]] = {}
+def _known() -> dict[str, list[tuple[str, str]]]:
+    """Patterns of commands, with those of options that keep them offline, by the letters that they begin with.
+
+    They are compiled when a script has such letters, since a run that reads one recipe needs few of them.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
     for command, subcommands, offline in _COMMANDS:
-        pattern = re.compile(_pattern(command, subcommands))
-        kept = re.compile(rf"(?:^|\s)(?:{offline})(?:[\s=]|$)") if offline else None
+        kept = rf"(?:^|\s)(?:{offline})(?:[\s=]|$)" if offline else ""
         for letters in dict.fromkeys(_ALTERNATIVE.findall(command)):
-            found.setdefault(letters, []).append((pattern, kept))
+            found.setdefault(letters, []).append((_pattern(command, subcommands), kept))
     return found
+
+
+_compiled = cache(re.compile)
 
 
 _ALTERNATIVE = re.compile(r"(?:^|\(\?:|\|)([a-z]+)")
@@ -113,11 +118,11 @@ def fetching_commands(script: str) -> tuple[str, ...]:
 def _command_at(line: str, position: int) -> str:
     letters = _LETTERS.match(line, position)
     for pattern, offline in _known().get(letters[0], ()) if letters else ():
-        match = pattern.match(line, position)
+        match = _compiled(pattern).match(line, position)
         if match is None:
             continue
         end = _END.search(line, match.end())
         rest = line[position : end.start() if end else len(line)]
-        if offline is None or not offline.search(rest):
+        if not (offline and _compiled(offline).search(rest)):
             return " ".join(match[0].split())
     return ""

@@ -7,13 +7,12 @@ changed is written back as it was. docs/format.md describes the parts.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct, field, to_json
 from buildgraph.workspace.statefile import ANSWER, StateFile, write_parts
 from buildgraph.workspace.stats import RACY_NS, FileStat, Tree, stamp
 
@@ -73,7 +72,7 @@ def save_state(path: str | Path, version: str, state: State, walked_at: int) -> 
         },
         "digests": {name: digest for name, digest in state.digests.items() if name not in racy},
     }
-    blobs = {name: json.dumps(value, separators=(",", ":")).encode() for name, value in parts.items()}
+    blobs = {name: to_json(value) for name, value in parts.items()}
     write_parts(path, version, blobs | state.parts | dict(list(state.answers.items())[-MAX_ANSWERS:]))
 
 
