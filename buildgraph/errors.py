@@ -22,14 +22,13 @@ Anything else that escapes is a defect of bg (exit code 70).
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from buildgraph.structs import Struct
+from typing import NamedTuple
 
 INTERNAL_ERROR = 70
 _LONGEST_NAME = 200  # comparing texts takes time with the square of their length
 
 
-class Place(Struct, frozen=True):
+class Place(NamedTuple):
     """A position in a text file of the user.
 
     ``path`` is what to show (relative to the workspace where possible); ``line`` and ``column`` count from 1, 0 means
@@ -134,6 +133,10 @@ class RepositoryError(BgError):
     """A package repository, or another source, does not give what it promised."""
 
     exit_code = 11
+
+
+class AbsentError(RepositoryError):
+    """A server says that it has no such file."""
 
 
 class OutputError(BgError):

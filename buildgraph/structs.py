@@ -8,13 +8,24 @@ one is four times as slow to create.
 from __future__ import annotations
 
 import json
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from msgspec import DecodeError, Struct, field
-from msgspec.json import Decoder, Encoder
-from msgspec.structs import replace
+# Where typing_extensions is there, msgspec takes it in place of typing, to the same effect: it would load inspect, ast and
+# tokenize, which takes longer than the rest of msgspec.
+_hidden = {} if "typing_extensions" in sys.modules else {"typing_extensions": None}
+sys.modules.update(_hidden)  # type: ignore[arg-type]
+from msgspec import DecodeError, Raw, Struct, field  # noqa: E402 - see above
+from msgspec.json import Decoder, Encoder  # noqa: E402
+from msgspec.structs import replace  # noqa: E402
 
-__all__ = ["Alike", "Struct", "asdict", "field", "from_json", "replace", "to_json"]
+for _name in _hidden:
+    del sys.modules[_name]
+
+__all__ = ["Alike", "Raw", "Struct", "asdict", "field", "from_json", "reader", "replace", "to_json"]
+
+Value = TypeVar("Value")
 
 _encode = Encoder().encode
 _decode = Decoder().decode
@@ -55,9 +66,22 @@ def to_json(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def from_json(data: bytes | str) -> Any:
+def from_json(data: bytes | str | Raw) -> Any:
     """The value that ``to_json`` wrote. Raises ValueError, or RecursionError, for what it did not."""
     try:
         return _decode(data)
     except (DecodeError, UnicodeError):  # lone surrogates are refused
-        return json.loads(data)
+        return json.loads(bytes(data) if isinstance(data, Raw) else data)
+
+
+def reader(shape: type[Value]) -> Callable[[bytes], Value]:
+    """A reader of JSON of one shape, which may leave parts of it as they are (``Raw``). It raises ValueError for other JSON."""
+    decode = Decoder(shape).decode
+
+    def read(data: bytes) -> Value:
+        try:
+            return decode(data)
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+
+    return read

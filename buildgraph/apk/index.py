@@ -9,7 +9,6 @@ import base64
 import io
 from collections.abc import Iterable, Iterator
 
-from buildgraph.apk.archive import inflated_members, malformed, plain_file, store
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import Place, RepositoryError
 from buildgraph.structs import Struct
@@ -109,6 +108,8 @@ def read_index_archive(content: bytes, path: str = f"{INDEX_NAME}.tar.gz") -> li
 
     Raises RepositoryError where it is not such an archive, or larger than apko would read.
     """
+    from buildgraph.apk.archive import inflated_members, malformed  # a plan reads no index
+
     text: str | None = None
     with malformed(path, "the index"):
         # To the end, although the text comes first: only there does gzip find out that bytes have changed.
@@ -123,6 +124,8 @@ def read_index_archive(content: bytes, path: str = f"{INDEX_NAME}.tar.gz") -> li
 
 def index_archive(entries: Iterable[IndexEntry], description: str = "") -> bytes:
     """The unsigned APKINDEX.tar.gz of the entries; equal entries give equal bytes."""
+    from buildgraph.apk.archive import plain_file, store
+
     members = plain_file(INDEX_NAME, render_index(entries).encode()) + plain_file("DESCRIPTION", description.encode())
     return store(members + _END_OF_ARCHIVE)
 

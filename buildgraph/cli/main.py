@@ -25,14 +25,12 @@ def entry() -> None:
     code = main(sys.argv[1:], os.environ)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; what Python would flush at exit must not raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if code == INTERRUPTED:
-        # Threads may wait for servers that say nothing, and Python would wait for them.
         sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    except BrokenPipeError:
+        pass  # the reader has gone
+    # At once: Python would take everything apart piece by piece first, and after an interruption it would wait for threads that
+    # wait for servers which say nothing.
+    os._exit(code)
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from buildgraph.cli.locker import Locker
 from buildgraph.cli.settings import Settings, tools_folder
 from buildgraph.cli.using import CacheUse
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
-from buildgraph.execute import asking, box, process
+from buildgraph.execute import box, process
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.tools import Toolbox, candidates, find_tools, pinned_versions
 from buildgraph.graph.build import build_graph, locals_by_architecture
@@ -39,7 +39,6 @@ from buildgraph.recipes.builtins import Builtins, Table, is_known
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.report.console import Console
 from buildgraph.structs import Struct, field, to_json
-from buildgraph.web import client
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
@@ -74,6 +73,8 @@ class Session(Struct, dict=True):
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
+        from buildgraph.web import client  # most commands ask no server
+
         self.cancelled.set()
         process.kill_all()
         client.interrupt()
@@ -142,8 +143,8 @@ class Session(Struct, dict=True):
         """What the graph depends on besides files."""
         return digest_text(f"{quick.program()} {self.readings.wanted} {self.builtins.version} {self.manifest}")
 
-    def _premises(self, readings: Readings) -> bytes:
-        return digest_text(f"{quick.program()} {readings.premises()}").encode()
+    def _premises(self, readings: Readings) -> str:
+        return digest_text(f"{quick.program()} {readings.premises()}")
 
     def basis(self) -> dict[str, str]:
         """What deep keys depend on besides the workspace's files: the lock as it was read, the tools, where keys are kept."""
@@ -175,11 +176,8 @@ class Session(Struct, dict=True):
         """What is known of each YAML file."""
         bare = workspaces.bare_workspace(self.manifest, self.state.tree)
         wanted = wanted_architectures(bare, to_apk(platform.machine()))
-        signature, _, lines = self.state.parts.get("readings", b"").partition(b"\n")
         found = Readings(bare, wanted, self._digest_if_there, self.builtins, self._learn_digest)
-        if signature == self._premises(found):
-            with suppress(ValueError, AttributeError, TypeError):
-                found.lines = Lines(lines)
+        found.lines = Lines(self.state.parts.get("readings", b""), self._premises(found))
         return found
 
     @cached_property
@@ -205,6 +203,8 @@ class Session(Struct, dict=True):
         version = pinned_versions(tools_folder())["melange"]
         if self.manifest.tools == "pinned" and is_known(version):
             return Table(version)
+        from buildgraph.execute import asking
+
         return asking.builtins_of(self.tools, self.settings.user_cache / "pipelines")
 
     @cached_property
@@ -448,8 +448,7 @@ class Session(Struct, dict=True):
             return
         self._forget_what_moved()
         if "readings" in self.__dict__ and self.readings.fresh:
-            lines = self.readings.lines.data(self.state.tree.files)
-            self.state.parts["readings"] = self._premises(self.readings) + b"\n" + lines
+            self.state.parts["readings"] = self.readings.lines.to_bytes(self._premises(self.readings), self.state.tree.files)
         try:
             self.keep_graph()
         except BgError:  # whatever it is, it was told or is of no concern to this command

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from buildgraph.cache.files import fault
-from buildgraph.errors import Interrupted, RepositoryError
+from buildgraph.errors import AbsentError, Interrupted, RepositoryError
 from buildgraph.structs import Struct
 from buildgraph.web.access import Access, without_login
 from buildgraph.web.client import AddressError, Answer, WebError, failing, request, retry_after, status
@@ -20,10 +20,6 @@ _RANGE = 416  # the server does not have what the download would go on with
 _PASSING = (408, _PARTIAL, _RANGE, 425, 429, 500, 502, 503, 504)  # statuses after which another attempt may do
 _LONGEST = 60.0  # seconds between attempts, whatever the server asks for
 _MIRRORS = "`mirrors:` in the manifest can name another place"
-
-
-class AbsentError(RepositoryError):
-    """The server says that there is no such file."""
 
 
 def download(address: str, target: Path, *, access: Access | None = None) -> None:

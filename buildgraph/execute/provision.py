@@ -8,13 +8,11 @@ while others wait. An interrupted attempt leaves only a temporary folder, which 
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import platform
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -199,6 +197,8 @@ def _is_elf(path: Path) -> bool:
 
 def _pip(env: Mapping[str, str], program: str) -> list[str]:
     """pip of this Python, which environments made by uv or pipx lack, else the one on PATH: the packages suit any Python."""
+    import importlib.util
+
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-I", "-m", "pip"]
     for name in ("pip3", "pip"):
@@ -240,6 +240,8 @@ def _making(target: Path, whole: Callable[[Path], bool], progress: Progress) -> 
             for leftover in (target, *target.parent.glob(f".{target.name}.partial*")):
                 shutil.rmtree(leftover, ignore_errors=True)
             # A name of its own: a build whose bg was killed may still be writing into the one that it had.
+            import tempfile  # it loads much, and seldom is there something to make
+
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
             try:
                 yield folder

@@ -14,12 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry, read_index_archive
-from buildgraph.apk.package import read_package
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
-from buildgraph.errors import RepositoryError
-from buildgraph.execute.download import AbsentError, download
+from buildgraph.errors import AbsentError, RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.recipes.values import is_remote
 from buildgraph.structs import Struct, field, replace
@@ -188,6 +186,8 @@ class Repositories(Struct):
         if self.access is None:
             message = f"{address} is not at hand, and may not be fetched now"
             raise RepositoryError(message, hint="`bg fetch` brings it")
+        from buildgraph.execute.download import download  # a plan downloads nothing
+
         download(address, target, access=self.access)
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
@@ -206,6 +206,8 @@ def _of(architecture: str, entry: IndexEntry) -> IndexEntry:
 
 def _check(copy: Path, locked: Locked, location: str) -> None:
     """Raises RepositoryError where a file is not the package that the lock names."""
+    from buildgraph.apk.package import read_package
+
     try:
         found = read_package(copy, verify=True).entry.checksum
         reason = "" if found == locked.entry.checksum else f"the lock says {locked.entry.checksum}, the file has {found}"

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
-from buildgraph.errors import RepositoryError
+from buildgraph.errors import AbsentError, RepositoryError
 from buildgraph.execute import checkouts
 from buildgraph.execute.checkouts import Checkout, checkout_from_json
-from buildgraph.execute.download import AbsentError, download
+from buildgraph.execute.download import download
 from buildgraph.keys.digest import Digest, parse_digest
 from buildgraph.recipes.values import PinnedSource, is_remote
 from buildgraph.structs import Struct, field

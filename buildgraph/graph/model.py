@@ -94,7 +94,7 @@ class Graph(Struct, frozen=True, dict=True, eq=False):
 
     @cached_property
     def _cycle_of(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset(cycle) for cycle in self.cycles for name in cycle}
+        return {name: together for cycle in self.cycles for together in (frozenset(cycle),) for name in cycle}
 
     def cycle_of(self, name: str) -> frozenset[str]:
         """The nodes of the cycle that a node is in, itself included; empty for one that is in none."""

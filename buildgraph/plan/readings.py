@@ -1,8 +1,8 @@
 """What is known of each YAML file, worked out once for its content: on all processors at first sight, and kept between runs.
 
 A reading is one line: a JSON array on the file, a tab, and a JSON array on the nodes of its target (nothing where these were not
-asked for). It holds as long as the file and all files that it looked for have the content that they had; a line that does not hold, or that is damaged, is
-read anew. What cannot be read leaves no line, so that its error comes each time.
+asked for). It holds as long as the file and all files that it looked for have the content that they had; a line that does not
+hold, or that is damaged, is read anew. What cannot be read leaves no line, so that its error comes each time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,64 @@ from buildgraph.workspace.workspace import Workspace
 _WORTH_PROCESSES = 150
 _CHUNK = 40
 _MOST_PROCESSES = 8
+_WORTH_KEEPING = 0.75  # of the bytes of kept readings, if so many are still in use
 
 # The digest of a file of the workspace, None for one that is not there.
 Digests = Callable[[str], Digest | None]
+
+
+class Lines(MutableMapping[str, bytes]):
+    """Readings by path, as a run left them for the next, ``data``; empty where they rest on other ``premises``.
+
+    A line of JSON says what they rest on and where in the bytes behind it each of them lies. Few are asked for in most runs, and
+    only these are cut out; new ones go to the end, and what they replace stays until it is a quarter of all.
+    """
+
+    def __init__(self, data: bytes = b"", premises: str = "") -> None:
+        self._data, self._start, self._kept = b"", 0, dict[str, tuple[int, int]]()
+        self._new: dict[str, bytes] = {}
+        start = data.find(b"\n") + 1
+        with suppress(ValueError, TypeError):
+            known, spans = from_json(data[:start])
+            if known == premises:
+                self._data, self._start, self._kept = data, start, spans
+
+    def __getitem__(self, path: str) -> bytes:
+        if path in self._new:
+            return self._new[path]
+        begin, length = self._kept[path]
+        return self._data[self._start + begin : self._start + begin + length]
+
+    def __setitem__(self, path: str, line: bytes) -> None:
+        self._kept.pop(path, None)
+        self._new[path] = line
+
+    def __delitem__(self, path: str) -> None:
+        if self._new.pop(path, None) is None:
+            del self._kept[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._kept or path in self._new
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._kept
+        yield from self._new
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._new)
+
+    def to_bytes(self, premises: str, paths: Collection[str]) -> bytes:
+        """What the next run takes: the readings of some files."""
+        spans = {path: span for path, span in self._kept.items() if path in paths}
+        blob: bytes | memoryview = memoryview(self._data)[self._start :]
+        new = {path: line for path, line in self._new.items() if path in paths}
+        if sum(length for _, length in spans.values()) < _WORTH_KEEPING * len(blob):
+            new, spans, blob = {path: self[path] for path in spans} | new, {}, b""
+        end = len(blob)
+        for path, line in new.items():
+            spans[path] = end, len(line)
+            end += len(line)
+        return b"".join([to_json([premises, spans]), b"\n", blob, *new.values()])
 
 
 class Readings(Struct):
@@ -47,7 +102,7 @@ class Readings(Struct):
     digest: Digests
     builtins: Builtins = field(default_factory=Table)
     learn: Callable[[str, Digest], None] = lambda _path, _digest: None
-    lines: Lines = field(default_factory=lambda: Lines())
+    lines: Lines = field(default_factory=Lines)
     fresh: set[str] = field(default_factory=set)
     _checked: dict[str, list[Any] | None] = field(default_factory=dict)
 
@@ -126,52 +181,6 @@ class Readings(Struct):
             _, looked_for, _ = from_json(self.lines[path].partition(b"\t")[0])
             if path in paths or not looked_for.keys().isdisjoint(paths):
                 del self.lines[path]
-
-
-class Lines(MutableMapping[str, bytes]):
-    """Readings by path, as they are kept: ``data`` is JSON with the length of each, then the readings themselves, one a line.
-
-    Few of them are asked for in most runs, and so they are cut out of it only then.
-    """
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._data = data
-        self._kept: dict[str, tuple[int, int]] = {}
-        self._new: dict[str, bytes] = {}
-        start = data.find(b"\n") + 1
-        for path, length in from_json(data[:start]).items() if start else ():
-            self._kept[path] = start, start + length
-            start += length + 1
-
-    def __getitem__(self, path: str) -> bytes:
-        if path in self._new:
-            return self._new[path]
-        start, end = self._kept[path]
-        return self._data[start:end]
-
-    def __setitem__(self, path: str, line: bytes) -> None:
-        self._kept.pop(path, None)
-        self._new[path] = line
-
-    def __delitem__(self, path: str) -> None:
-        if self._new.pop(path, None) is None:
-            del self._kept[path]
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._kept or path in self._new
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._kept
-        yield from self._new
-
-    def __len__(self) -> int:
-        return len(self._kept) + len(self._new)
-
-    def data(self, paths: Collection[str]) -> bytes:
-        """The readings of some files as ``Lines`` takes them."""
-        lines = {path: self[path] for path in self if path in paths}
-        index = to_json({path: len(line) for path, line in lines.items()})
-        return b"\n".join([index, *lines.values(), b""])
 
 
 class _Reader(Struct, frozen=True):

@@ -14,14 +14,15 @@ from buildgraph.apk.version import Requirement
 from buildgraph.graph.build import edges_of
 from buildgraph.graph.model import Graph, LocalPackage, Node
 from buildgraph.graph.resolve import Locals, Offer, split_provide
-from buildgraph.keys.digest import Digest, parse_digest
+from buildgraph.keys.digest import Digest
 from buildgraph.plan.nodes import Described, Nodes
-from buildgraph.structs import Struct, from_json, to_json
+from buildgraph.structs import Raw, Struct, from_json, reader, to_json
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label
 from buildgraph.workspace.workspace import Workspace
 
 _Value = TypeVar("_Value")
+_read_offers = reader(tuple[dict[str, dict[str, Raw]], dict[str, Raw]])
 
 
 def with_dependents(restored: Restored, names: Iterable[str]) -> set[str]:
@@ -200,8 +201,8 @@ def restore(
         lambda: edges_of(graph, local),
         tuple(tuple(names[number] for number in cycle) for cycle in data["cycles"]),
     )
-    keys = {name: key for name, text in zip(names, data["keys"], strict=True) if (key := parse_digest(text))}
-    users = {path: [names[number] for number in numbers] for path, numbers in data["users"].items()}
+    keys = {name: Digest(key) for name, key in zip(names, data["keys"], strict=True) if key}
+    users = Lazy(data["users"], lambda path: [names[number] for number in data["users"][path]])
     reasons = {Label(folder, own_name): why for folder, own_name, why in data["left_out"]}
     return Restored(recipes, targets, reasons, nodes, graph, local, offers, keys, users, path_of, by_path, data)
 
@@ -232,28 +233,37 @@ class _Origins(Mapping[tuple[str, str], Label]):
 
 
 class Offers:
-    """The second part, decoded when first asked for."""
+    """The second part, decoded name by name as it is asked for."""
 
     def __init__(self, read: Callable[[], bytes], names: Sequence[str], nodes: Mapping[str, Node]) -> None:
         self._read = read
         self._names = names
         self._nodes = nodes
-        self._content: list[Any] = []
+        self._content: tuple[dict[str, dict[str, Raw]], dict[str, Raw]] | None = None
 
-    def content(self) -> list[Any]:
-        """Offers by architecture and name, and the versioned requirements on each name."""
-        if not self._content:
-            self._content = from_json(self._read())
+    def _decoded(self) -> tuple[dict[str, dict[str, Raw]], dict[str, Raw]]:
+        if self._content is None:
+            self._content = _read_offers(self._read())
         return self._content
+
+    def times(self, name: str) -> int:
+        """How many packages of one architecture have or provide a name, at most."""
+        return max((len(from_json(known[name])) for known in self._decoded()[0].values() if name in known), default=0)
+
+    def limits(self, name: str) -> list[str]:
+        """The versioned requirements on a name."""
+        limits = self._decoded()[1]
+        return list(from_json(limits[name])) if name in limits else []
 
     def names(self, architecture: str) -> list[str]:
         """The names that are offered."""
-        return list(self.content()[0].get(architecture, ()))
+        return list(self._decoded()[0].get(architecture, ()))
 
     def of(self, architecture: str, name: str) -> list[Offer]:
         """Each with its package, and the version as it is now."""
         found = []
-        for number, package_name in self.content()[0].get(architecture, {}).get(name, ()):
+        known = self._decoded()[0].get(architecture, {})
+        for number, package_name in from_json(known[name]) if name in known else ():
             package = next(one for one in self._nodes[self._names[number]].packages if one.name == package_name)
             found += [Offer(package, version) for offered, version in _offered(package) if offered == name]
         return found
@@ -302,12 +312,11 @@ def bumps(before: Sequence[Described], now: Sequence[Described], offers: Offers)
     if not changed:
         return set()
     found_bumps: set[Bump] = set()
-    found_offers, limits = offers.content()
     for was, is_ in changed:
         for (name, old), (_, new) in zip(_offered(was), _offered(is_), strict=True):
-            if any(len(found.get(name, ())) > 1 for found in found_offers.values()):
+            if offers.times(name) > 1:
                 return None  # a version may decide between them
-            asked = map(Requirement.parse, limits.get(name, ()))
+            asked = map(Requirement.parse, offers.limits(name))
             if any(requirement.accepts(old) != requirement.accepts(new) for requirement in asked):
                 return None
             found_bumps.add((name, old, new))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from buildgraph.recipes.pipelines import DIGESTS, Step, definition_of
 from buildgraph.recipes.values import Source
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node, Scalar, Sequence, emit
-from buildgraph.structs import Struct
+from buildgraph.structs import Struct, from_json
 
 PINNED_MELANGE = "v0.59.1"
 
@@ -95,8 +95,7 @@ def _known(version: str, name: str) -> Step | None:
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    text = resources.files(__package__).joinpath("builtin_pipelines.json").read_text(encoding="utf-8")
-    table: dict[str, dict[str, Any]] = json.loads(text)
+    table: dict[str, dict[str, Any]] = from_json((Path(__file__).parent / "builtin_pipelines.json").read_bytes())
     return table
 
 

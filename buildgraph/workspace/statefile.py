@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-MAGIC = b"buildgraph state 3\n"
+MAGIC = b"buildgraph state 4\n"
 ANSWER = "answer "  # the names of parts with answers begin so; what was asked follows
 _HEAD = 1 << 14  # bytes that are read at first; what stands before the parts is seldom longer
 
@@ -89,14 +89,9 @@ class StateFile:
         """The files that were seen; an empty tree where that is not known."""
         found: Any = self.json("tree")
         try:
-            files = {
-                f"{folder}/{name}" if folder else name: tuple(known)
-                for folder, names in found["files"].items()
-                for name, known in names.items()
-            }
-            files.update({path: tuple(known) for path, known in found["loose"].items()})
             return Tree(
-                files=files,
+                {path: tuple(known) for path, known in found["loose"].items()},
+                by_folder=found["files"],
                 folders=found["folders"],
                 links=set(found["links"]),
                 odd=set(found["odd"]),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FileStat = tuple[int, int, int, int, int]
 RACY_NS = 50_000_000
 GITIGNORE = ".gitignore"
 CACHE_TAG = "CACHEDIR.TAG"
-_NO_FILES: dict[str, FileStat] = {}
+_NO_FILES: Mapping[str, Sequence[int]] = {}
 
 
 class Tree:  # noqa: PLW1641 - it can be changed
@@ -36,9 +36,12 @@ class Tree:  # noqa: PLW1641 - it can be changed
     ``links``: the files that are symbolic links; ``odd``: sockets, devices, dangling links, links to folders; ``loose``: files
     that were named one by one; ``rules``: ``.gitignore`` files that count and are not among ``files``: those above the folders
     walked, None for one that is not there, and those that ignore themselves.
+
+    Where ``by_folder`` has the files by folder and name, ``files`` are given without these: most runs need no path of each.
     """
 
-    __slots__ = ("files", "folders", "links", "loose", "odd", "rules")
+    __slots__ = ("_by_folder", "_files", "_given", "folders", "links", "loose", "odd", "rules")
+    _PARTS = ("files", "folders", "links", "loose", "odd", "rules")
 
     def __init__(
         self,
@@ -48,8 +51,11 @@ class Tree:  # noqa: PLW1641 - it can be changed
         odd: set[str] | None = None,
         loose: set[str] | None = None,
         rules: dict[str, FileStat | None] | None = None,
+        by_folder: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
     ) -> None:
-        self.files = {} if files is None else files
+        self._given = {} if files is None else files
+        self._files = self._given if by_folder is None else None
+        self._by_folder = by_folder
         self.folders = {} if folders is None else folders
         self.links = set() if links is None else links
         self.odd = set() if odd is None else odd
@@ -57,10 +63,20 @@ class Tree:  # noqa: PLW1641 - it can be changed
         self.rules = {} if rules is None else rules
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tree) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return isinstance(other, Tree) and all(getattr(self, name) == getattr(other, name) for name in self._PARTS)
 
     def __repr__(self) -> str:
-        return "Tree(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__) + ")"
+        return "Tree(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self._PARTS) + ")"
+
+    @property
+    def files(self) -> dict[str, FileStat]:
+        """The regular files."""
+        if self._files is None:
+            self._files = dict(self._given)
+            for folder, names in (self._by_folder or {}).items():
+                prefix = folder + "/" if folder else ""
+                self._files.update({prefix + name: tuple(known) for name, known in names.items()})  # type: ignore[misc]
+        return self._files
 
     def with_files(self, changed: dict[str, FileStat]) -> Tree:
         """This tree after some of its files changed."""
@@ -68,9 +84,11 @@ class Tree:  # noqa: PLW1641 - it can be changed
             return self
         return Tree(self.files | changed, self.folders, self.links, self.odd, self.loose, self.rules)
 
-    def grouped(self) -> dict[str, dict[str, FileStat]]:
+    def grouped(self) -> Mapping[str, Mapping[str, Sequence[int]]]:
         """The files by folder and name, without those that were named one by one."""
-        found: dict[str, dict[str, FileStat]] = {}
+        if self._by_folder is not None:
+            return self._by_folder
+        found: dict[str, dict[str, Sequence[int]]] = {}
         for path, known in self.files.items():
             if path not in self.loose:
                 folder, _, name = path.rpartition("/")
@@ -166,7 +184,7 @@ class _Again:
                     continue
                 seen += 1
                 now = entry.stat()
-                if (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns) != known:
+                if (now.st_mode, now.st_size, now.st_mtime_ns, now.st_ino, now.st_ctime_ns) != tuple(known):
                     self.note(prefix + entry.name, file_stat(now))
                 if entry.is_symlink() != (prefix + entry.name in links):
                     raise _OthersError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.errors import CacheError, Interrupted, RepositoryError
-from buildgraph.execute.download import AbsentError, download
+from buildgraph.errors import AbsentError, CacheError, Interrupted, RepositoryError
+from buildgraph.execute.download import download
 from buildgraph.structs import replace
 from buildgraph.web import client
 from buildgraph.web.access import Access, Login, without_login
