@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from buildgraph.recipes.values import Need
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Alike, Struct, field
 
 if TYPE_CHECKING:
     from buildgraph.graph.resolve import Walk
@@ -72,7 +72,7 @@ class Edge(Struct, frozen=True):
         return f"{self.path}:{self.line}" if self.line else self.path
 
 
-class Graph(Struct, frozen=True, dict=True, eq=False):
+class Graph(Alike, frozen=True, dict=True):  # type: ignore[misc]  # what it inherits has no fields to change
     """The frozen graph, without cycles.
 
     ``order``: node ids, dependencies first; ``dependencies``: for each node all nodes whose packages its box may hold, sorted;
@@ -86,6 +86,10 @@ class Graph(Struct, frozen=True, dict=True, eq=False):
     make_edges: Callable[[], tuple[Edge, ...]] = tuple
     cycles: tuple[tuple[str, ...], ...] = ()
     walks: Mapping[str, Mapping[str, Walk]] = field(default_factory=dict)
+
+    def compared(self) -> object:
+        """The nodes, their order, what they depend on, and the cycles."""
+        return self.nodes, self.order, self.dependencies, self.cycles
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:

@@ -285,10 +285,16 @@ class Walk:
         return [Need(text, package.path, package.line, via="scan") for text in entry.depends]
 
     def _close(self) -> None:
+        # Most needs are for what is known already, or for nothing here.
+        packages, external = self.result.packages, self.result.external
         while self._open:
             package = self._open.pop()
             for need, meant in self._declared(package):
-                if meant is None or meant.node != self.node.id:
+                if meant is None:
+                    external.setdefault(need.text, need)
+                elif packages.get(meant.name) is meant:
+                    continue
+                elif meant.node != self.node.id:
                     self._put(need, meant)
                 else:
                     self._meet(need, package.folder, package.node)
