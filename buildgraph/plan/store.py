@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -96,15 +96,18 @@ class RecordStore:
     brings: bool = True
     elsewhere_only: set[Digest] = field(default_factory=set)  # actions that were found, and whose outputs are not here
 
-    def prepare(self, deep_keys: Iterable[Digest]) -> None:
-        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs."""
+    def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool] = lambda _: True) -> None:
+        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs.
+
+        ``holds`` says whether what a deep key leads to will be taken; nothing is brought of what will not.
+        """
         if self.elsewhere is None:
             return
         wanted = [key for key in dict.fromkeys(deep_keys) if not self._is_here(key)]
         self._take(self.elsewhere.look_up(DEEP, wanted))
         if self.brings:
             led = (self._known_deep(key) for key in wanted)
-            records = [record for one in led if one is not None and (record := self.previous(one.action))]
+            records = [record for one in led if one and holds(one) and (record := self.previous(one.action))]
             self.elsewhere.bring_all(records)
 
     def _is_here(self, key: Digest) -> bool:

@@ -95,7 +95,7 @@ class MemoryStore:
         record = record_from_json(self.actions.get(action), action)
         return record if record and all(output.digest in self.blobs for output in record.outputs) else None
 
-    def prepare(self, deep_keys: Iterable[Digest]) -> None:
+    def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool]) -> None:
         """Everything is at hand."""
 
     def deep(self, key: Digest) -> DeepRecord | None:
