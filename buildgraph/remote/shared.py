@@ -24,7 +24,7 @@ from buildgraph.keys.digest import Digest, digest_bytes
 from buildgraph.plan.record import DeepRecord, Record
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
-from buildgraph.remote.level import Level
+from buildgraph.remote.level import Level, mistake
 from buildgraph.remote.result import Kind, Result
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
@@ -158,7 +158,7 @@ class SharedCache:
         blob, first = known
         order = [self.levels[first], *(level for number, level in enumerate(self.levels) if number != first)]
         for level in order:
-            if level.reads and level.succeeds(lambda store: self._fetch(store, digest, blob)):
+            if level.reads and level.succeeds(lambda store: self._fetch(store, digest, blob), size=blob.size):
                 level.count(received=blob.size)
                 return True
         return False
@@ -224,18 +224,18 @@ class SharedCache:
     def _give(self, level: Level, sealed: Mapping[str, bytes], blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
         """Gives blobs, then the results that name them, by place. With ``partly`` blobs that are not here (a log) are brought."""
         by_name = {blob: digest for digest, blob in blobs.items()}
-        lacking = level.attempt(lambda store: store.missing(by_name))
+        lacking = level.attempt(lambda store: store.missing(by_name), is_waited_for=False)
         if lacking is None:
             return
         for blob in lacking:
             path = self._cas.path(by_name[blob])
             if partly and not path.exists() and not self._bring(by_name[blob]):
                 return
-            if not level.succeeds(partial(_write, blob=blob, path=path)):
+            if not level.succeeds(partial(_write, blob=blob, path=path), is_waited_for=False):
                 return
             level.count(sent=blob.size)
         for place, data in sealed.items():
-            if level.succeeds(partial(_put, place=place, data=data, blobs=list(by_name))):
+            if level.succeeds(partial(_put, place=place, data=data, blobs=list(by_name)), is_waited_for=False):
                 level.count(results=1)
 
     def _blob(self, digest: Digest) -> Blob:
@@ -255,10 +255,16 @@ class SharedCache:
             try:
                 action(*arguments)
             except (OSError, BgError) as error:  # a blob that went away meanwhile, a disk that fails
-                self.lost[error.what if isinstance(error, BgError) else str(error)] += 1
+                self._lose(error.what if isinstance(error, BgError) else str(error))
+            except Exception as error:  # noqa: BLE001 - the result is here, and nobody waits for it there
+                self._lose(mistake(error))
 
         with self._guard:
             self._uploads.append(self._senders.submit(guarded))
+
+    def _lose(self, reason: str) -> None:
+        with self._guard:
+            self.lost[reason] += 1
 
     def finish(self, say: Callable[[str], None]) -> None:
         """Waits for uploads as long as it is worth it, and ends them and the stores. Never raises."""

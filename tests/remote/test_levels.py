@@ -176,3 +176,22 @@ def test_a_blob_that_left_this_machine_meanwhile_is_told(near: Counting, far: Co
     shared.finish(lambda _: None)
     assert sum(shared.lost.values()) == 1
     assert shared.levels[1].results_sent == 0
+
+
+def test_a_mistake_while_sending_is_told_and_nothing_else(
+    near: Counting, far: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of stores too: it is neither lost nor the end of the build."""
+
+    def broken(_: object) -> bytes:
+        message = "no such field"
+        raise KeyError(message)
+
+    monkeypatch.setattr("buildgraph.remote.result.to_bytes", broken)
+    shared = two(near, far, tmp_path / "one", CI)
+    record, key, deep = made(cas_in(tmp_path / "one"))
+    shared.share(record, key, deep)
+    shared.finish(lambda _: None)
+    (reason,) = shared.lost
+    assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")
+    assert [level.results_sent for level in shared.levels] == [0, 0]
