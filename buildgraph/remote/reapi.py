@@ -101,7 +101,7 @@ class RemoteExecutionStore:
                 for part in parts:
                     sink.write(part)
             return
-        answer = self._channel.ask(f"{_CAS}BatchReadBlobs", self._naming() + field(2, digest(blob)))
+        answer = self._channel.ask(f"{_CAS}BatchReadBlobs", self._naming() + field(2, digest(blob)), blob.size)
         with _reading():
             (response,) = messages(answer, 1)
             _expect_ok(messages(response, 3))
