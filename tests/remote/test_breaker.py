@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_what_was_under_way_when_it_opened_says_nothing_new(breaker: Breaker, cl
     assert breaker.is_worth_asking
 
 
-def test_the_summary_says_why(tmp_path, clock: Clock) -> None:
+def test_the_summary_says_why(tmp_path: Path, clock: Clock) -> None:
     level = Level("share", FolderStore(tmp_path), breaker=Breaker(clock))
 
     def late(_: object) -> str:
@@ -159,7 +160,7 @@ def test_the_summary_says_why(tmp_path, clock: Clock) -> None:
     assert level.summary() == "cache  share: not asked any more: its answers took 30 s too long"
 
 
-def test_what_is_gone_is_no_failure_of_the_store(tmp_path, clock: Clock) -> None:
+def test_what_is_gone_is_no_failure_of_the_store(tmp_path: Path, clock: Clock) -> None:
     level = Level("share", FolderStore(tmp_path), breaker=Breaker(clock))
 
     def gone(_: object) -> None:
@@ -173,7 +174,7 @@ def test_what_is_gone_is_no_failure_of_the_store(tmp_path, clock: Clock) -> None
 
 
 @pytest.mark.parametrize("error", [StoreError("reset"), RefusedError("403"), KeyError("config"), RecursionError()])
-def test_whatever_a_store_raises_is_a_failure(tmp_path, error: Exception) -> None:
+def test_whatever_a_store_raises_is_a_failure(tmp_path: Path, error: Exception) -> None:
     """A mistake in bg's own code too, which the summary then names with its place."""
     level = Level("share", FolderStore(tmp_path), writes=True)
 
