@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -17,7 +16,6 @@ import time
 from pathlib import Path
 
 from buildgraph.cache.cas import Cas
-from buildgraph.cli.places import user_cache
 from buildgraph.keys import ed25519
 from buildgraph.keys.digest import Digest, digest_text, new_hasher
 from buildgraph.plan.record import DeepRecord, Output, Record
@@ -27,7 +25,8 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, Writer
 from buildgraph.web.access import Access
-from tests.remote.servers import bazel_remote, find_bazel_remote
+from tests.remote.programs import find_bazel_remote, tests_store
+from tests.remote.servers import bazel_remote
 
 COUNT = 1000
 RUNS = 3
@@ -40,7 +39,7 @@ def main() -> int:
     if curl is None:
         print("there is no curl to compare with")
         return 0
-    program = find_bazel_remote(Path(user_cache(os.environ), "tests"))
+    program = find_bazel_remote(tests_store())
     found = {}
     for name, size in SIZES.items():
         with tempfile.TemporaryDirectory(prefix="bg-sharing-") as folder, bazel_remote(program, Path(folder)) as server:
