@@ -101,6 +101,28 @@ def cuts(within: bytes) -> Fault:
     return _changing(change)
 
 
+class Counts:
+    """A fault that breaks nothing: it counts the bytes that were sent to the server and received from it."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+
+    def __call__(self, client: socket.socket, port: int) -> None:
+        """As Fault."""
+
+        def ask(data: bytes) -> bytes:
+            self.sent += len(data)
+            return data
+
+        def answer(data: bytes, client: socket.socket) -> bool:
+            self.received += len(data)
+            client.sendall(data)
+            return False
+
+        _between(answer, ask)(client, port)
+
+
 def stalls(within: bytes) -> Fault:
     """Answers stop in the middle of some bytes, and the connection stays."""
 
@@ -181,12 +203,12 @@ def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
     return _between(hand_on)
 
 
-def _between(hand_on: Callable[[bytes, socket.socket], bool]) -> Fault:
-    """Hands on requests as they are, and answers by ``hand_on``, which gives them to the client and says when to end."""
+def _between(hand_on: Callable[[bytes, socket.socket], bool], asked: Callable[[bytes], bytes] = lambda data: data) -> Fault:
+    """Hands on requests as ``asked`` has them, and answers by ``hand_on``, which gives them to the client and says when to end."""
 
     def fault(client: socket.socket, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as server:
-            asking = threading.Thread(target=_copy, args=[client, server])
+            asking = threading.Thread(target=_copy, args=[client, server, asked])
             asking.start()
             with suppress(OSError):
                 while (data := server.recv(_AT_ONCE)) and not hand_on(data, client):
@@ -206,9 +228,9 @@ def _is_closed(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes] = lambda data: data) -> None:
     with suppress(OSError):
         while data := source.recv(_AT_ONCE):
-            target.sendall(data)
+            target.sendall(change(data))
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
