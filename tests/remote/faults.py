@@ -204,7 +204,7 @@ def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
 
 
 def _between(hand_on: Callable[[bytes, socket.socket], bool], asked: Callable[[bytes], bytes] = lambda data: data) -> Fault:
-    """Hands on requests as ``asked`` has them, and answers by ``hand_on``, which gives them to the client and says when to end."""
+    """Hands on requests as ``asked`` has them, and answers by ``hand_on``, which gives them on and says when to end."""
 
     def fault(client: socket.socket, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as server:
