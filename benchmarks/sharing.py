@@ -25,7 +25,7 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, Writer
 from buildgraph.web.access import Access
-from tests.remote.programs import find_bazel_remote, tests_store
+from tests.remote.programs import find_bazel_remote, store_folder
 from tests.remote.servers import bazel_remote
 
 COUNT = 1000
@@ -39,7 +39,7 @@ def main() -> int:
     if curl is None:
         print("there is no curl to compare with")
         return 0
-    program = find_bazel_remote(tests_store())
+    program = find_bazel_remote(store_folder())
     found = {}
     for name, size in SIZES.items():
         with tempfile.TemporaryDirectory(prefix="bg-sharing-") as folder, bazel_remote(program, Path(folder)) as server:

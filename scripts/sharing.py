@@ -19,7 +19,7 @@ from typing import Any
 
 from buildgraph.cli.places import user_cache
 from buildgraph.keys import ed25519
-from tests.remote.programs import find_bazel_remote, tests_store
+from tests.remote.programs import find_bazel_remote, store_folder
 from tests.remote.servers import bazel_remote
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ class Machine:
 def main() -> int:
     """Plays it; 1 where something is not as it should be."""
     release, fork = ed25519.generate(), ed25519.generate()
-    program = find_bazel_remote(tests_store())
+    program = find_bazel_remote(store_folder())
     with tempfile.TemporaryDirectory(prefix="bg-sharing-") as name:
         top = Path(name)
         users = top / "users"

@@ -13,7 +13,7 @@ from tests.e2e.test_remote import EVERYTHING, IMAGE, another
 from tests.e2e.workspace import Workspace
 from tests.remote import faults
 from tests.remote.faults import Fault, relay
-from tests.remote.programs import find_bazel_remote, tests_store
+from tests.remote.programs import find_bazel_remote, store_folder
 from tests.remote.servers import BazelRemote, bazel_remote
 
 pytestmark = pytest.mark.e2e
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[BazelRemote]:
     """A bazel-remote."""
-    with bazel_remote(find_bazel_remote(tests_store()), tmp_path) as server:
+    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as server:
         yield server
 
 

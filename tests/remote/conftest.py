@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.remote.programs import find_azurite, find_bazel_remote, find_casd, find_fake_gcs, tests_store
+from tests.remote.programs import find_azurite, find_bazel_remote, find_casd, find_fake_gcs, store_folder
 from tests.remote.servers import BazelRemote, bazel_remote
 from tests.servers import find_packaged
 
@@ -15,7 +15,7 @@ from tests.servers import find_packaged
 @pytest.fixture(scope="session")
 def bazel_remote_program() -> Path:
     """bazel-remote."""
-    return find_bazel_remote(tests_store())
+    return find_bazel_remote(store_folder())
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +28,22 @@ def bazel_remote_server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_p
 @pytest.fixture(scope="session")
 def casd_program() -> Path:
     """buildbox-casd."""
-    return find_casd(tests_store())
+    return find_casd(store_folder())
 
 
 @pytest.fixture(scope="session")
 def registry_program() -> Path:
     """The distribution's docker-registry."""
-    return find_packaged("docker-registry", "usr/bin/docker-registry", tests_store())
+    return find_packaged("docker-registry", "usr/bin/docker-registry", store_folder())
 
 
 @pytest.fixture(scope="session")
 def fake_gcs_program() -> Path:
     """Google's storage."""
-    return find_fake_gcs(tests_store())
+    return find_fake_gcs(store_folder())
 
 
 @pytest.fixture(scope="session")
 def azurite_program() -> list[str | Path]:
     """Azure's storage."""
-    return find_azurite(tests_store())
+    return find_azurite(store_folder())

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 _MAKING = 1200  # seconds
 
 
-def tests_store() -> Path:
+def store_folder() -> Path:
     """Where the tests keep what they make, per user."""
     return Path(user_cache(os.environ), "tests")
 
@@ -139,7 +139,7 @@ def main() -> int:
     for name, make in makers.items():
         started = time.monotonic()
         try:
-            make(tests_store())
+            make(store_folder())
         except pytest.skip.Exception as reason:
             print(f"{name}: {reason}")
         else:
