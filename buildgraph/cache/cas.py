@@ -76,6 +76,7 @@ class Cas:
         prepare(root)
         self._root = root
         self._blobs = root / "blobs"
+        self._prefix = f"{self._blobs}/"
         self._new_hasher = new_hasher
         self._empty = new_hasher().hexdigest()
         self._scratch = ScratchArea(root / "tmp")
@@ -93,6 +94,22 @@ class Cas:
                 stream.write(data)
             self._admit(descriptor, path, digest)
         return digest
+
+    @contextmanager
+    def arrivals(self) -> Iterator[Callable[[], Arrival]]:
+        """What begins a blob whose bytes come piece by piece; for many of them, since each costs little. None outlives the block."""
+        with self._scratch_folder() as folder:
+            begun: list[Arrival] = []
+
+            def begin() -> Arrival:
+                begun.append(Arrival(self, f"{folder}/{len(begun)}", self._new_hasher()))
+                return begun[-1]
+
+            try:
+                yield begin
+            finally:
+                for arrival in begun:
+                    arrival.drop()
 
     def put_file(self, path: Path, *, move: bool = False) -> Hex:
         """Store the content of a regular file and return its digest; with ``move`` the file itself is gone afterwards.
@@ -124,9 +141,10 @@ class Cas:
 
     def size(self, digest: Hex) -> int:
         """The size of a blob in bytes. Raises MissingBlobError."""
-        path = self.path(digest)
+        if not _is_digest(digest):
+            raise MissingBlobError(digest)
         try:
-            info = path.lstat()
+            info = os.lstat(f"{self._prefix}{digest[:2]}/{digest}")  # asked of every output: a Path takes longer than the system
         except OSError as error:
             if error.errno in _ABSENT:
                 raise MissingBlobError(digest) from None
@@ -308,13 +326,13 @@ class Cas:
         else:
             self._rename(path, digest)
 
-    def _rename(self, path: Path, digest: Hex) -> None:
-        target = self.path(digest)
+    def _rename(self, path: Path | str, digest: Hex) -> None:
+        target = f"{self._prefix}{digest[:2]}/{digest}"
         try:
-            path.replace(target)
+            os.replace(path, target)
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(path, target)
 
     def _link_over(self, source: Path, destination: Path) -> None:
         with suppress(FileNotFoundError):
@@ -377,6 +395,52 @@ class Cas:
             return []
         except OSError as error:
             raise fault(error, f"read the cache in {self._root}") from error
+
+
+class Arrival:
+    """A blob that comes piece by piece. Its methods raise CacheError where the system refuses."""
+
+    def __init__(self, cas: Cas, path: str, hasher: Hasher) -> None:
+        """For ``Cas.arrivals``; ``path`` is free, and in a folder that is removed with all that is in it."""
+        self._cas = cas
+        self._path = path
+        self._hasher = hasher
+        self._stream: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self._hasher.update(data)
+        with self._cas._writing():  # noqa: SLF001 - a part of it
+            self._open().write(data)
+
+    def keep(self, digest: Hex) -> bool:
+        """Stores the blob if this is its digest; else, and where it is stored already, nothing stays of it."""
+        if self._hasher.hexdigest() != digest:
+            self.drop()
+            return False
+        with self._cas._writing():  # noqa: SLF001
+            stream = self._open()
+            try:
+                os.fchmod(stream.fileno(), _MODE)
+            finally:
+                self._stream = None
+                stream.close()  # network file systems tell of a full disk only now
+            self._cas._rename(self._path, digest)  # noqa: SLF001
+        return True
+
+    def drop(self) -> None:
+        """Gives it up."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+            with suppress(OSError):
+                os.unlink(self._path)
+
+    def _open(self) -> BinaryIO:
+        if self._stream is None:
+            self._stream = open(self._path, "xb", buffering=CHUNK)  # noqa: SIM115 - closed by keep and drop
+        return self._stream
 
 
 def _is_digest(text: str) -> bool:

@@ -134,7 +134,7 @@ def test_the_server_may_ask_for_time(
     [
         (status(500), "the server answers 500 Internal Server Error"),
         (status(429), "the server answers 429 Too Many Requests"),
-        (drops, "Remote end closed connection without response"),
+        (drops, "the server closed the connection without an answer"),
         (cut(10), f"the answer ended {len(CONTENT) - 10} bytes too early"),
         (cut(len(CONTENT), claim=len(CONTENT) + 5, tag=False), "the answer ended 5 bytes too early"),
     ],
