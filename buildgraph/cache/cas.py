@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ Hex = str
 
 _MODE = 0o444
 _DIGITS = 64
+_PIECES = 1024  # of one call (IOV_MAX)
+_DIGEST = re.compile("[0-9a-f]{64}")
 # Another file system, too many links to one file, a file system without links, links to others' files forbidden
 # (fs.protected_hardlinks).
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
@@ -405,46 +408,57 @@ class Arrival:
         self._cas = cas
         self._path = path
         self._hasher = hasher
-        self._stream: BinaryIO | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0  # bytes in these
+        self._descriptor: int | None = None
 
     def write(self, data: bytes) -> None:
         """Takes the next bytes."""
         self._hasher.update(data)
-        with self._cas._writing():  # noqa: SLF001 - a part of it
-            self._open().write(data)
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held >= CHUNK:
+            with self._cas._writing():  # noqa: SLF001 - a part of it
+                self._flush()
 
     def keep(self, digest: Hex) -> bool:
-        """Stores the blob if this is its digest; else, and where it is stored already, nothing stays of it."""
+        """Stores the blob if this is its digest, also in place of the one that is there; else nothing stays of it."""
         if self._hasher.hexdigest() != digest:
             self.drop()
             return False
         with self._cas._writing():  # noqa: SLF001
-            stream = self._open()
-            try:
-                os.fchmod(stream.fileno(), _MODE)
-            finally:
-                self._stream = None
-                stream.close()  # network file systems tell of a full disk only now
+            os.fchmod(self._flush(), _MODE)
+            self._close()  # network file systems tell of a full disk only now
             self._cas._rename(self._path, digest)  # noqa: SLF001
         return True
 
     def drop(self) -> None:
-        """Gives it up."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
+        """Gives up what was not kept."""
+        if self._descriptor is not None:
             with suppress(OSError):
-                stream.close()
+                self._close()
             with suppress(OSError):
                 os.unlink(self._path)
 
-    def _open(self) -> BinaryIO:
-        if self._stream is None:
-            self._stream = open(self._path, "xb", buffering=CHUNK)  # noqa: SIM115 - closed by keep and drop
-        return self._stream
+    def _flush(self) -> int:
+        """Writes what is held, and returns the descriptor of the file. Raises OSError."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        pieces, self._pieces, held, self._held = self._pieces, [], self._held, 0
+        written = os.writev(self._descriptor, pieces[:_PIECES]) if pieces else 0
+        if written < held:
+            with open(self._descriptor, "wb", closefd=False) as rest:
+                rest.write(memoryview(b"".join(pieces))[written:])
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _is_digest(text: str) -> bool:
-    return len(text) == _DIGITS and not set(text) - set("0123456789abcdef")
+    return _DIGEST.fullmatch(text) is not None
 
 
 def open_unnoticed(path: Path) -> BinaryIO:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ _TICK = 0.05  # seconds between looks at whether the user has given up, and whet
 _BUFFER = 256 << 10
 _REDIRECTS = 5
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_ASKABLE = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/-]*")  # as it is
 _PLAIN = "%/:?#[]@!$&'()*+,;=~"  # what an address has besides letters, digits, and -._ (RFC 3986)
 
 _Asked = TypeVar("_Asked")
@@ -148,21 +150,26 @@ def fetch(
     loop, waiting = _borrow(), iter(asked)
     free = [_Transfer(access) for _ in range(CONNECTIONS)]
     running: dict[_Transfer, _Asked] = {}
-    is_fresh = dict.fromkeys(free, True)
+    fresh = set(free)
+    answers: list[tuple[_Asked, Head | Exception]] = []
     try:
         while True:
             while free and (following := next(waiting, None)) is not None:
                 one, address, taking = following
                 transfer = free.pop()
-                if is_fresh.pop(transfer, False):
+                if transfer in fresh:
+                    fresh.remove(transfer)
                     transfer.configure("GET", address, {}, None, None)
                 transfer.begin(address, taking)
                 loop.start(transfer)
                 running[transfer] = one
+            loop.push()  # so that the server is at work while the answers are looked at
+            yield from answers
             if not running:
                 return
+            answers = []
             for transfer in loop.turn():
-                yield running.pop(transfer), transfer.error or transfer.head()
+                answers.append((running.pop(transfer), transfer.error or transfer.head()))
                 free.append(transfer)
     finally:
         for transfer in running:
@@ -239,9 +246,13 @@ class _Loop:
         if self._running.pop(transfer.curl, None) is not None:
             self._multi.remove_handle(transfer.curl)
 
+    def push(self) -> None:
+        """Has the transfers go on as far as they can at once."""
+        self._multi.perform()
+
     def turn(self) -> list[_Transfer]:
         """Has the transfers go on, or waits a moment where they cannot; those that have ended."""
-        self._multi.perform()
+        self.push()
         ended = self._ended()
         if not ended and self._running:
             with suppress(InterruptedError):
@@ -310,7 +321,7 @@ class _Transfer:
             (pycurl.NOPROGRESS, 1),
             (pycurl.NOSIGNAL, 1),
             (pycurl.BUFFERSIZE, _BUFFER),
-            (pycurl.HEADERFUNCTION, self._on_header),
+            (pycurl.HEADERFUNCTION, self._lines.append),
             (pycurl.WRITEFUNCTION, self._on_body),
             (pycurl.NOPROXY, ""),
         ):
@@ -329,11 +340,12 @@ class _Transfer:
         """Says where something is, and who takes it."""
         import pycurl
 
-        self._lines, self._taking, self._take = [], taking, None
+        self._taking, self._take = taking, None
+        self._lines.clear()
         self.error, self._raised, self.is_done = None, None, False
         self.moved = time.monotonic()
         try:
-            self.curl.setopt(pycurl.URL, _encoded(without_login(address)))
+            self.curl.setopt(pycurl.URL, _encoded(address))
         except ValueError as error:
             raise _senseless() from error
 
@@ -344,13 +356,18 @@ class _Transfer:
 
     def head(self) -> Head:
         """How the server answered."""
-        _, code, *reason = self._lines[0].decode("latin-1").split(None, 2)
-        return Head(int(code), "".join(reason).strip())
+        _, code, *reason = self._answered()[0].split(None, 2)
+        return Head(int(code), b"".join(reason).decode("latin-1").strip())
 
     def headers(self) -> Headers:
         """The headers of the answer."""
-        lines = (line.decode("latin-1").partition(":") for line in self._lines[1:])
+        lines = (line.decode("latin-1").partition(":") for line in self._answered()[1:])
         return Headers((name.strip().lower(), value.strip()) for name, _, value in lines)
+
+    def _answered(self) -> list[bytes]:
+        """The lines of the last answer; those before it were of redirects, or of a proxy."""
+        starts = (number for number in range(len(self._lines) - 1, -1, -1) if self._lines[number].startswith(b"HTTP/"))
+        return self._lines[next(starts) :]
 
     def _send(self, method: str, headers: dict[str, str], body: Body | None) -> None:
         import pycurl
@@ -410,12 +427,6 @@ class _Transfer:
 
     # libcurl calls these; what they raise would be printed, and lost.
 
-    def _on_header(self, line: bytes) -> None:
-        self.moved = time.monotonic()
-        if line.startswith(b"HTTP/"):
-            self._lines.clear()  # those were of a redirect, or of a proxy
-        self._lines.append(line)
-
     def _on_body(self, data: bytes) -> int:
         self.moved = time.monotonic()
         try:
@@ -449,11 +460,13 @@ def _refuse_if_stopped() -> None:
 
 def _encoded(address: str) -> str:
     """An address in the letters that it may have; the name of a host as it is."""
-    scheme, colon, rest = address.partition("://")
+    if _ASKABLE.fullmatch(address):
+        return address
+    scheme, colon, rest = without_login(address).partition("://")
     host, slash, path = rest.partition("/")
     if not colon or not host:
         raise _senseless()
-    return f"{scheme}://{host}/{quote(path, safe=_PLAIN)}" if slash else address
+    return f"{scheme}://{host}{slash}{quote(path, safe=_PLAIN)}"
 
 
 def _senseless() -> AddressError:
