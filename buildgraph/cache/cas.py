@@ -100,7 +100,7 @@ class Cas:
 
     @contextmanager
     def arrivals(self) -> Iterator[Callable[[], Arrival]]:
-        """What begins a blob whose bytes come piece by piece; for many of them, since each costs little. None outlives the block."""
+        """What begins a blob that comes piece by piece, at little cost for each of many. What is not kept goes with the block."""
         with self._scratch_folder() as folder:
             begun: list[Arrival] = []
 

@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 from buildgraph.cache.files import fault
 from buildgraph.errors import Interrupted, RepositoryError
 from buildgraph.web.access import Access, without_login
-from buildgraph.web.client import AddressError, Answer, WebError, request, retry_after, status
+from buildgraph.web.client import Answer, request, retry_after, status
+from buildgraph.web.transfer import AddressError, WebError
 
 _CHUNK = 1 << 20
 _OK, _PARTIAL, _GONE = 200, 206, (404, 410)

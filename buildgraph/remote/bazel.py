@@ -7,7 +7,7 @@ blobs under ``cas/<SHA-256>``, 404 for what is not there.
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from buildgraph.remote import actionresult
 from buildgraph.remote.http import asking, expect_success, get_many, is_there, lack_of_blob, missing_of
 from buildgraph.remote.store import MAX_RESULT_BYTES, Arriving, Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
-from buildgraph.web.client import Answer, Body, Head
+from buildgraph.web.client import Answer
+from buildgraph.web.transfer import Body, Head
 
 _SLACK = 1 << 20  # what a message has besides the result
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
-
 from buildgraph.errors import BgError
 from buildgraph.remote.store import AbsentError, Arriving, Blob, RefusedError, Sink, StoreError
 from buildgraph.web.access import Access
-from buildgraph.web.client import Answer, Body, Head, Take, WebError, fetch, request, status
+from buildgraph.web.client import Answer, fetch, request, status
+from buildgraph.web.transfer import Body, Head, Take, WebError
 
 UNAUTHORIZED = 401
 _ABSENT, _REFUSED = (404, 410), (UNAUTHORIZED, 403, 405)

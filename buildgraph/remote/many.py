@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from buildgraph.remote.store import Arriving, Blob, ManyStore, Store, StoreError
+from buildgraph.remote.level import Level
+from buildgraph.remote.store import Arriving, Blob, ManyStore, StoreError
 
 _POLL = 0.05  # seconds between looks at whether the user has given up
 _Asked = TypeVar("_Asked")
@@ -20,36 +21,38 @@ _Told = TypeVar("_Told")
 class Many:
     """Asks stores, in the threads of ``workers`` those that answer one question at a time.
 
-    What comes after ``cancelled`` says that the user has given up is left out.
+    What comes after ``cancelled`` says that the user has given up, or the level is not used any more, is left out.
     """
 
     workers: Executor
     cancelled: Callable[[], bool]
 
-    def results(self, store: Store, keys: Iterable[str]) -> Generator[tuple[str, bytes | StoreError | None]]:
+    def results(self, level: Level, keys: Iterable[str]) -> Generator[tuple[str, bytes | StoreError | None]]:
         """As ManyStore."""
-        if isinstance(store, ManyStore):
-            return self._until_cancelled(store.results(keys))
-        return self._side_by_side(keys, store.result)
+        store = level.store
+        return self._wanted(
+            level, store.results(keys) if isinstance(store, ManyStore) else self._side_by_side(keys, store.result)
+        )
 
-    def read_many(
-        self, store: Store, wanted: Iterable[tuple[Blob, Arriving]]
-    ) -> Generator[tuple[Arriving, StoreError | None]]:
+    def read_many(self, level: Level, wanted: Iterable[tuple[Blob, Arriving]]) -> Generator[tuple[Arriving, StoreError | None]]:
         """As ManyStore."""
+        store = level.store
         if isinstance(store, ManyStore):
-            return self._until_cancelled(store.read_many(wanted))
+            return self._wanted(level, store.read_many(wanted))
 
         def read(one: tuple[Blob, Arriving]) -> None:
             store.read(*one)
 
-        return ((sink, error) for (_, sink), error in self._side_by_side(wanted, read))
+        return self._wanted(level, ((sink, error) for (_, sink), error in self._side_by_side(wanted, read)))
 
-    def _until_cancelled(self, answers: Generator[_Told]) -> Generator[_Told]:
+    def _wanted(self, level: Level, answers: Generator[_Told]) -> Generator[_Told]:
         with closing(answers):
             for answer in answers:
                 if self.cancelled():
                     return
                 yield answer
+                if not level.is_used:
+                    return
 
     def _side_by_side(
         self, asked: Iterable[_Asked], ask: Callable[[_Asked], _Told]

@@ -109,7 +109,7 @@ class SharedCache:
             asked = {results.place(kind, key, tier): key for key in keys if key not in found}
             if not asked or not level.is_used:
                 break
-            with closing(self._many.results(level.store, asked)) as answers:
+            with closing(self._many.results(level, asked)) as answers:
                 for place, answer in answers:
                     data = level.attempt(partial(_result, answer))
                     if data is not None:
@@ -118,8 +118,6 @@ class SharedCache:
                             found[asked[place]] = _Found(judged, data, number)
                         else:
                             level.refuse(judged)
-                    if not level.is_used:
-                        break
         return found
 
     def can_bring(self, digests: Iterable[Digest]) -> bool:
@@ -165,13 +163,11 @@ class SharedCache:
         try:
             with self._cas.arrivals() as begin:
                 wanted = ((self._wire[digest][0], _Arriving(begin(), digest, self._wire[digest][0].size)) for digest in digests)
-                with closing(self._many.read_many(level.store, wanted)) as arrived:
+                with closing(self._many.read_many(level, wanted)) as arrived:
                     for one, error in arrived:
                         if level.succeeds(partial(_keep, one, error)):
                             level.count(received=one.size)
                             came.add(one.digest)
-                        if not level.is_used:
-                            break
         except CacheError as error:
             level.succeeds(partial(_refuse, _not_kept(error)))
         return came

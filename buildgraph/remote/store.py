@@ -8,7 +8,7 @@ asks for a blob checks it.
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -70,7 +70,7 @@ class Store(Protocol):
 class ManyStore(Store, Protocol):
     """A store that is asked for many things at once, and answers as they come, in any order; iterators are to be closed."""
 
-    def results(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | StoreError | None]]:
+    def results(self, keys: Iterable[str]) -> Generator[tuple[str, bytes | StoreError | None]]:
         """Each key with its result, as ``Store.result``, or why there is none to be had."""
 
     def read_many(self, wanted: Iterable[tuple[Blob, Arriving]]) -> Generator[tuple[Arriving, StoreError | None]]:
