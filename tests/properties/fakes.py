@@ -196,8 +196,13 @@ class MemoryRunner:
         self.before: dict[str, Record | None] = {}
         self.guard = threading.Lock()
         self.locks: dict[Digest, threading.Lock] = {}
+        self.prepared: set[Digest] = set()
+
+    def prepare(self, actions: Sequence[Action]) -> None:
+        self.prepared.update(action.key for action in actions)
 
     def lookup(self, action: Action) -> Record | None:
+        assert action.key in self.prepared, "looked up by itself"
         self.log.determined[action.node.id] = action.key
         return self.store.record(action.key)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.cache.cas import Cas
+from buildgraph.cache.cas import Arrival, Cas
 from buildgraph.cache.records import Records
 from buildgraph.errors import CacheError
 from buildgraph.plan.record import record_from_json
@@ -113,7 +113,7 @@ def test_a_full_disk_here_is_a_miss(store: FolderStore, tmp_path: Path, monkeypa
         message = "no space left"
         raise CacheError(message)
 
-    monkeypatch.setattr(Cas, "put_bytes", full)
+    monkeypatch.setattr(Arrival, "write", full)
     assert shared.bring_all([found.record]) == [False]
     assert shared.levels[0].failed["cannot keep a blob here: no space left"] > 0
 
