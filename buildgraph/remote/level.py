@@ -45,14 +45,17 @@ class Level:
         """Whether it is still asked."""
         return self.breaker.is_worth_asking
 
-    def attempt(self, action: Callable[[Store], _Answer], *, size: int = 0, is_waited_for: bool = True) -> _Answer | None:
+    def attempt(
+        self, action: Callable[[Store], _Answer], *, size: int = 0, since: float | None = None, is_waited_for: bool = True
+    ) -> _Answer | None:
         """The answer of the store; None where it fails or is not asked any more.
 
-        ``size`` in bytes is what is moved; ``is_waited_for`` says whether the build stands still meanwhile.
+        ``size`` in bytes is what is moved; ``is_waited_for`` says whether the build stands still meanwhile, ``since`` when, by
+        ``breaker.now``, where that began before.
         """
         if not self.breaker.lets_through():
             return None
-        started = self.breaker.now()
+        started = self.breaker.now() if since is None else since
         answer: _Answer | None
         try:
             answer = action(self.store)
@@ -66,9 +69,11 @@ class Level:
         self.breaker.succeeded(started, size, is_waited_for=is_waited_for)
         return answer
 
-    def succeeds(self, action: Callable[[Store], object], *, size: int = 0, is_waited_for: bool = True) -> bool:
+    def succeeds(
+        self, action: Callable[[Store], object], *, size: int = 0, since: float | None = None, is_waited_for: bool = True
+    ) -> bool:
         """Whether the store does it."""
-        return self.attempt(lambda store: (action(store),), size=size, is_waited_for=is_waited_for) is not None
+        return self.attempt(lambda store: (action(store),), size=size, since=since, is_waited_for=is_waited_for) is not None
 
     def _note(self, error: Exception) -> None:
         with self._guard:

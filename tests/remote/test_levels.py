@@ -22,7 +22,7 @@ class Counting:
     def __init__(self, store: FolderStore) -> None:
         self.store = store
         self.asked: list[str] = []
-        self.failing: dict[str, StoreError] = {}
+        self.failing: dict[str, Exception] = {}
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
@@ -195,3 +195,14 @@ def test_a_mistake_while_sending_is_told_and_nothing_else(
     (reason,) = shared.lost
     assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")
     assert [level.results_sent for level in shared.levels] == [0, 0]
+
+
+def test_a_mistake_in_a_store_is_a_miss_that_is_told(near: Counting, far: Counting, tmp_path: Path) -> None:
+    """In a look-up and in a transfer; the far store still gives what it has."""
+    _, key = give(far.store, tmp_path / "origin", CI)
+    near.failing["result"] = near.failing["read"] = KeyError("no such field")
+    shared = two(near, far, tmp_path / "one")
+    (found,) = shared.look_up("deep", [key])
+    assert shared.bring_all([found.record]) == [True]
+    (reason,) = shared.levels[0].failed
+    assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")
