@@ -42,7 +42,7 @@ class Expanding:
         self._stream = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_writer(bounded, closefd=False)
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises StoreError for more than the blob has, and for what is no zstd, or has another checksum."""
+        """Takes the next bytes. Raises StoreError for more than the blob has, and for what is no zstd, or damaged."""
         try:
             self._stream.write(data)
         except zstandard.ZstdError as error:
