@@ -1,8 +1,9 @@
 """`python -m benchmarks.restoring`: an image whose result is in the local cache, and whose files were removed, comes back.
 
-The image is the example's largest, built once. ``a process`` is `bg build` from its start to its end; ``nothing to do`` is the same
-where nothing was removed. ``in a living process`` leaves out starting Python and loading bg: reading the workspace, the look-up,
-restoring, and noting what is there. ``restoring`` is the image's files, SBOMs and provenance alone, and ``links`` the bare links.
+The image is one of the example's, built once. ``a process`` is `bg build` from its start to its end; ``nothing to do`` is the
+same where nothing was removed. ``in a living process`` leaves out starting Python and loading bg: it is reading the workspace,
+the look-up, restoring, and noting what is there. ``restoring`` is the image's files, SBOMs and provenance alone, and ``links``
+the bare links.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import chdir, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -48,6 +50,12 @@ def main() -> int:
             times.setdefault(name, []).append(1000 * (time.perf_counter() - started))
 
         real = export.export_image
+
+        def restoring(*given: Any) -> list[Path]:
+            found: list[Path] = []
+            note("restoring", lambda: found.extend(real(*given)))
+            return found
+
         gc.set_threshold(COLLECT_AFTER)
         with chdir(root):
             for _ in range(RUNS):
@@ -57,24 +65,22 @@ def main() -> int:
                 removed(root)
                 with (
                     redirect_stdout(io.StringIO()),
-                    mock.patch.object(export, "export_image", lambda *given: _noted(note, real, given)),
+                    mock.patch.object(export, "export_image", restoring),
                 ):
                     note("in a living process", lambda: sure(bg(command[1:], env) == 0))
                 files = [path for path in (root / "out/oci").rglob("*") if path.is_file()]
                 links = top / "links"
                 links.mkdir()
-                note("links", lambda: [os.link(path, links / str(number)) for number, path in enumerate(files)])
+                note("links", partial(linked, files, links))
                 shutil.rmtree(links)
     print(json.dumps({name: round(statistics.median(some), 1) for name, some in times.items()} | {"files": len(files)}, indent=2))
     return 0
 
 
-def _noted(
-    note: Callable[[str, Callable[[], Any]], None], action: Callable[..., list[Path]], given: tuple[Any, ...]
-) -> list[Path]:
-    found: list[Path] = []
-    note("restoring", lambda: found.extend(action(*given)))
-    return found
+def linked(files: list[Path], target: Path) -> None:
+    """Makes nothing but the links."""
+    for number, path in enumerate(files):
+        os.link(path, target / str(number))
 
 
 def removed(root: Path) -> None:

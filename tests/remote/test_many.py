@@ -1,4 +1,4 @@
-"""A server that is asked for many things at once: each answer is known by what it was asked for, whatever becomes of the others."""
+"""A server that is asked for many things at once: each answer belongs to its question, whatever becomes of the others."""
 
 from __future__ import annotations
 
