@@ -113,12 +113,14 @@ class RecordStore:
     def _prepare(self, elsewhere: Elsewhere, kind: Literal["deep", "action"], keys: Mapping[Digest, Digest | None]) -> None:
         """``keys`` have the actions that they lead to where that is known."""
         known = self._previous_of(action for action in keys.values() if action is not None)
-        lacking = [key for key, action in keys.items() if action not in known or self._lacking(known[action])]
+        here = {action for action, record in known.items() if not self._lacking(record)}
+        lacking = [key for key, action in keys.items() if action not in here]
         if not lacking:
             return
-        known |= self._take(elsewhere.look_up(kind, lacking))
+        found = self._take(elsewhere.look_up(kind, lacking))
         if self.brings:
-            elsewhere.bring_all([record for record in known.values() if self._lacking(record)])
+            wanted = {action: record for action, record in known.items() if action not in here} | found
+            elsewhere.bring_all(list(wanted.values()))
 
     def _take(self, found: Sequence[FoundElsewhere]) -> dict[Digest, Record]:
         """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
