@@ -7,6 +7,7 @@ that runs, from the first look-up until then, into a cache that is new; curl's i
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.records import Records
+from buildgraph.cli.main import COLLECT_AFTER
 from buildgraph.keys import ed25519
 from buildgraph.keys.digest import Digest, digest_text, new_hasher
 from buildgraph.plan.record import DeepRecord, Output, Record
@@ -43,6 +45,7 @@ def main() -> int:
     if curl is None:
         print("there is no curl to compare with")
         return 0
+    gc.set_threshold(COLLECT_AFTER)  # as bg has it
     program = find_bazel_remote(store_folder())
     found = {}
     with tempfile.TemporaryDirectory(prefix="bg-sharing-") as base:

@@ -136,26 +136,28 @@ class Cas:
 
     def has(self, digest: Hex, *, size: int | None = None) -> bool:
         """Whether the store has the blob, and of the given size in bytes; its content is not read."""
-        try:
-            found = self.size(digest)
-        except MissingBlobError:
-            return False
-        return size is None or size == found
+        found = self._size(digest)
+        return found is not None and size in {None, found}
 
     def size(self, digest: Hex) -> int:
         """The size of a blob in bytes. Raises MissingBlobError."""
-        if not _is_digest(digest):
+        found = self._size(digest)
+        if found is None:
             raise MissingBlobError(digest)
+        return found
+
+    def _size(self, digest: Hex) -> int | None:
+        if not _is_digest(digest):
+            return None
         try:
             info = os.lstat(f"{self._prefix}{digest[:2]}/{digest}")  # asked of every output: a Path takes longer than the system
         except OSError as error:
             if error.errno in _ABSENT:
-                raise MissingBlobError(digest) from None
+                return None
             raise fault(error, f"read the cache in {self._root}") from error
         # What a power cut makes of a file that never reached the disk is most often an empty one.
-        if not stat.S_ISREG(info.st_mode) or (info.st_size == 0 and digest != self._empty):
-            raise MissingBlobError(digest)
-        return info.st_size
+        is_blob = stat.S_ISREG(info.st_mode) and (info.st_size > 0 or digest == self._empty)
+        return info.st_size if is_blob else None
 
     def read(self, digest: Hex) -> bytes:
         """The content of a blob, checked. A wrong blob goes to quarantine. Raises MissingBlobError."""

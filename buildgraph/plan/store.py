@@ -123,12 +123,16 @@ class RecordStore:
     ) -> dict[Digest, Record]:
         """The records of keys of which something lacks, by action; ``keys`` have the actions that they lead to where known."""
         known = self._previous_of(action for action in keys.values() if action is not None)
-        lacking = [key for key, action in keys.items() if action not in known or self._lacking(known[action])]
-        return known | self._take(elsewhere.look_up(kind, lacking)) if lacking else {}
+        here = {action for action, record in known.items() if not self._lacking(record)}
+        lacking = [key for key, action in keys.items() if action not in here]
+        if not lacking:
+            return {}
+        found = self._take(elsewhere.look_up(kind, lacking))
+        return {action: record for action, record in known.items() if action not in here} | found
 
     def _bring(self, elsewhere: Elsewhere, records: Iterable[Record]) -> None:
         if self.brings:
-            elsewhere.bring_all([record for record in records if self._lacking(record)])
+            elsewhere.bring_all(list(records))
 
     def _take(self, found: Sequence[FoundElsewhere]) -> dict[Digest, Record]:
         """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
