@@ -20,10 +20,11 @@ dotnet: ## build examples/dotnet, an ASP.NET service, and ask it (the first time
 sharing: seed ## two CI machines and a pull request on one shared cache: who gets what, and who cannot write
 	@echo '== sharing'; "$$(scripts/environment dev)/bin/python" -m scripts.sharing
 
-test: ## everything from nothing: environment, tools, seed, checks, tests (PYTEST_ARGS='-k cache')
+test: ## everything from nothing: environment, tools, seed, servers, checks, tests (PYTEST_ARGS='-k cache')
 	@echo '== environment'; scripts/environment dev
 	@echo '== tools'; ./bg version
 	@$(MAKE) --no-print-directory seed
+	@echo '== servers that stores are tested with'; "$$(scripts/environment dev)/bin/python" -m tests.remote.programs
 	@failed=; scripts/check || failed=checks; \
 	echo "== tests: pytest $(PYTEST_ARGS)"; "$$(scripts/environment dev)/bin/python" -m pytest $(PYTEST_ARGS) || failed="$$failed tests"; \
 	[ -z "$$failed" ] || { echo "failed: $$failed"; exit 1; }

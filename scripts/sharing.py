@@ -19,7 +19,8 @@ from typing import Any
 
 from buildgraph.cli.places import user_cache
 from buildgraph.keys import ed25519
-from tests.remote.servers import bazel_remote, find_bazel_remote
+from tests.remote.programs import find_bazel_remote, store_folder
+from tests.remote.servers import bazel_remote
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "only protected branches have it"  # noqa: S105 - of a server that lives for a minute
@@ -51,7 +52,7 @@ class Machine:
 def main() -> int:
     """Plays it; 1 where something is not as it should be."""
     release, fork = ed25519.generate(), ed25519.generate()
-    program = find_bazel_remote(Path(user_cache(os.environ), "tests"))
+    program = find_bazel_remote(store_folder())
     with tempfile.TemporaryDirectory(prefix="bg-sharing-") as name:
         top = Path(name)
         users = top / "users"

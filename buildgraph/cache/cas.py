@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ Hex = str
 
 _MODE = 0o444
 _DIGITS = 64
+_PIECES = 1024  # of one call (IOV_MAX)
+_DIGEST = re.compile("[0-9a-f]{64}")
 # Another file system, too many links to one file, a file system without links, links to others' files forbidden
 # (fs.protected_hardlinks).
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
@@ -75,6 +78,7 @@ class Cas:
         prepare(root)
         self._root = root
         self._blobs = root / "blobs"
+        self._prefix = f"{self._blobs}/"
         self._new_hasher = new_hasher
         self._empty = new_hasher().hexdigest()
         self._scratch = ScratchArea(root / "tmp")
@@ -92,6 +96,22 @@ class Cas:
                 stream.write(data)
             self._admit(descriptor, path, digest)
         return digest
+
+    @contextmanager
+    def arrivals(self) -> Iterator[Callable[[], Arrival]]:
+        """What begins a blob that comes piece by piece, at little cost for each of many. What is not kept goes with the block."""
+        with self._scratch_folder() as folder:
+            begun: list[Arrival] = []
+
+            def begin() -> Arrival:
+                begun.append(Arrival(self, f"{folder}/{len(begun)}", self._new_hasher()))
+                return begun[-1]
+
+            try:
+                yield begin
+            finally:
+                for arrival in begun:
+                    arrival.drop()
 
     def put_file(self, path: Path, *, move: bool = False) -> Hex:
         """Store the content of a regular file and return its digest; with ``move`` the file itself is gone afterwards.
@@ -115,25 +135,28 @@ class Cas:
 
     def has(self, digest: Hex, *, size: int | None = None) -> bool:
         """Whether the store has the blob, and of the given size in bytes; its content is not read."""
-        try:
-            found = self.size(digest)
-        except MissingBlobError:
-            return False
-        return size is None or size == found
+        found = self._size(digest)
+        return found is not None and size in {None, found}
 
     def size(self, digest: Hex) -> int:
         """The size of a blob in bytes. Raises MissingBlobError."""
-        path = self.path(digest)
+        found = self._size(digest)
+        if found is None:
+            raise MissingBlobError(digest)
+        return found
+
+    def _size(self, digest: Hex) -> int | None:
+        if not _is_digest(digest):
+            return None
         try:
-            info = path.lstat()
+            info = os.lstat(f"{self._prefix}{digest[:2]}/{digest}")  # asked of every output: a Path takes longer than the system
         except OSError as error:
             if error.errno in _ABSENT:
-                raise MissingBlobError(digest) from None
+                return None
             raise fault(error, f"read the cache in {self._root}") from error
         # What a power cut makes of a file that never reached the disk is most often an empty one.
-        if not stat.S_ISREG(info.st_mode) or (info.st_size == 0 and digest != self._empty):
-            raise MissingBlobError(digest)
-        return info.st_size
+        is_blob = stat.S_ISREG(info.st_mode) and (info.st_size > 0 or digest == self._empty)
+        return info.st_size if is_blob else None
 
     def read(self, digest: Hex) -> bytes:
         """The content of a blob, checked. A wrong blob goes to quarantine. Raises MissingBlobError."""
@@ -307,13 +330,13 @@ class Cas:
         else:
             self._rename(path, digest)
 
-    def _rename(self, path: Path, digest: Hex) -> None:
-        target = self.path(digest)
+    def _rename(self, path: Path | str, digest: Hex) -> None:
+        target = f"{self._prefix}{digest[:2]}/{digest}"
         try:
-            path.replace(target)
+            os.replace(path, target)
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(path, target)
 
     def _link_over(self, source: Path, destination: Path) -> None:
         with suppress(FileNotFoundError):
@@ -378,8 +401,65 @@ class Cas:
             raise fault(error, f"read the cache in {self._root}") from error
 
 
+class Arrival:
+    """A blob that comes piece by piece. Its methods raise CacheError where the system refuses."""
+
+    def __init__(self, cas: Cas, path: str, hasher: Hasher) -> None:
+        """For ``Cas.arrivals``; ``path`` is free, and in a folder that is removed with all that is in it."""
+        self._cas = cas
+        self._path = path
+        self._hasher = hasher
+        self._pieces: list[bytes] = []
+        self._held = 0  # bytes in these
+        self._descriptor: int | None = None
+
+    def write(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self._hasher.update(data)
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held >= CHUNK:
+            with self._cas._writing():  # noqa: SLF001 - a part of it
+                self._flush()
+
+    def keep(self, digest: Hex) -> bool:
+        """Stores the blob if this is its digest, also in place of the one that is there; else nothing stays of it."""
+        if self._hasher.hexdigest() != digest:
+            self.drop()
+            return False
+        with self._cas._writing():  # noqa: SLF001
+            os.fchmod(self._flush(), _MODE)
+            self._close()  # network file systems tell of a full disk only now
+            self._cas._rename(self._path, digest)  # noqa: SLF001
+        return True
+
+    def drop(self) -> None:
+        """Gives up what was not kept."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                self._close()
+            with suppress(OSError):
+                os.unlink(self._path)
+
+    def _flush(self) -> int:
+        """Writes what is held, and returns the descriptor of the file. Raises OSError."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        pieces, self._pieces, held, self._held = self._pieces, [], self._held, 0
+        written = os.writev(self._descriptor, pieces[:_PIECES]) if pieces else 0
+        if written < held:
+            with open(self._descriptor, "wb", closefd=False) as rest:
+                rest.write(memoryview(b"".join(pieces))[written:])
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _is_digest(text: str) -> bool:
-    return len(text) == _DIGITS and not set(text) - set("0123456789abcdef")
+    return _DIGEST.fullmatch(text) is not None
 
 
 def open_unnoticed(path: Path) -> BinaryIO:

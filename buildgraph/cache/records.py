@@ -13,7 +13,7 @@ import errno
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -33,6 +33,7 @@ _Result = TypeVar("_Result")
 _OVERHEAD = 1 << 16  # what a row has besides its value
 _LOCK_SECONDS = 60.0  # two hundred processes on two processors that are busy otherwise need a while
 _BUSY_SECONDS = 60.0
+_AT_ONCE = 500  # rows of one question; SQLite before 3.32 takes 999
 _SETTINGS = {
     # Nothing is ever evicted here: the collector of the cache decides what goes.
     "eviction_policy": "none",
@@ -90,13 +91,9 @@ class Records:
 
     def get_many(self, kind: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Those of the records that there are, by key."""
-        found = {}
-        for key in keys:
-            name = row_name(kind, key)
-            record = decode(name, self._read(name))
-            if record is not None:
-                found[key] = record
-        return found
+        names = {row_name(kind, key): key for key in keys}
+        rows = self._read(list(names))
+        return {key: record for name, key in names.items() if (record := decode(name, rows.get(name))) is not None}
 
     def put(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         """Store a record in place of the one that was there. It must be JSON (TypeError, ValueError) of at most 16 MiB."""
@@ -123,7 +120,7 @@ class Records:
     def rows(self) -> Iterator[Row]:
         """All rows, also those that are no sound records, oldest first, as of now. Raises CacheError."""
         for name, stored_at in self._run(lambda store: store.listing()):
-            raw = self._read(name)
+            raw = self._read([name]).get(name)
             kind, _, _ = name.partition("/")
             key = row_key(name, f"{kind}/")
             value = decode(name, raw) if key is not None and is_kind(kind) else None
@@ -175,11 +172,17 @@ class Records:
                 with suppress(*_database_errors()):
                     store.close()
 
-    def _read(self, name: str) -> object:
-        try:
-            return self._run(lambda store: store.read(name))
-        except CacheError:
-            return None
+    def _read(self, names: Sequence[str]) -> dict[str, object]:
+        """The values of some rows, as far as they can be read."""
+        found: dict[str, object] = {}
+        for some in (names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)):
+            try:
+                found |= self._run(lambda store, some=some: store.read(some))  # type: ignore[misc]  # mypy takes no default here
+            except CacheError:
+                if len(some) > 1:  # one of them may be at fault
+                    for name in some:
+                        found |= self._read([name])
+        return found
 
     def _run(self, action: Callable[[_Store], _Result]) -> _Result:
         """Do one thing with the database; with a new one where the old one is damaged or gone. Raises CacheError."""
@@ -293,7 +296,7 @@ class _Store(Protocol):
 
     identity: tuple[int, int] | None
 
-    def read(self, name: str) -> object: ...
+    def read(self, names: Sequence[str]) -> dict[str, object]: ...
 
     def listing(self) -> list[tuple[str, float]]: ...
 
@@ -317,14 +320,15 @@ class _Database:
         self._cache = Cache(str(folder), timeout=_BUSY_SECONDS, disk=_inline_disk(), **_SETTINGS)
         self.identity = _identity(folder)
 
-    def read(self, name: str) -> object:
-        _limit(self._cache._con)  # noqa: SLF001 - diskcache has no other way to bound what one row may load
-        return self._cache.get(name)
+    def read(self, names: Sequence[str]) -> dict[str, object]:
+        _limit(self._cache._con)  # noqa: SLF001 - diskcache has no way to bound what one row may load, nor to read many
+        return _values(self._cache._con, names)  # noqa: SLF001 - as above
 
     def write(self, rows: Mapping[str, bytes]) -> None:
+        now = time.time()
         with self._cache.transact():
-            for name, value in rows.items():
-                self._cache.set(name, value)
+            # As diskcache's own `set`, which takes several statements for each row.
+            self._cache._con.executemany(_WRITE, [(name, now, now, value) for name, value in rows.items()])  # noqa: SLF001
 
     def listing(self) -> list[tuple[str, float]]:
         _limit(self._cache._con)  # noqa: SLF001 - as above
@@ -353,7 +357,7 @@ class _Refusing:
         self._refusal = refusal
         self.identity = identity
 
-    def read(self, name: str) -> object:  # noqa: ARG002 - the protocol's
+    def read(self, names: Sequence[str]) -> dict[str, object]:  # noqa: ARG002 - the protocol's
         raise self._refusal
 
     def write(self, rows: Mapping[str, bytes]) -> None:  # noqa: ARG002 - the protocol's
@@ -394,10 +398,8 @@ class _Snapshot(_Refusing):
             self._connection.close()
             raise
 
-    def read(self, name: str) -> object:
-        query = "SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = 1 AND filename IS NULL"
-        row = self._connection.execute(query, (name,)).fetchone()
-        return row[0] if row else None
+    def read(self, names: Sequence[str]) -> dict[str, object]:
+        return _values(self._connection, names)
 
     def listing(self) -> list[tuple[str, float]]:
         return _listing(self._connection)
@@ -413,6 +415,22 @@ class _Snapshot(_Refusing):
 _FORM = (
     "raw IS 1 AND typeof(key) = 'text' AND key NOT GLOB '*[^ -~]*' AND mode IS 1 AND filename IS NULL AND typeof(value) = 'blob'"
 )
+
+
+_WRITE = """
+    INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)
+    VALUES (?, 1, ?, NULL, ?, 0, NULL, 0, 1, NULL, ?)
+    ON CONFLICT (key, raw) DO UPDATE SET
+        store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time, access_count = 0, tag = NULL,
+        size = 0, mode = 1, filename = NULL, value = excluded.value
+"""
+
+
+def _values(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, object]:
+    """The values of those rows that there are, by name."""
+    marks = ", ".join("?" * len(names))
+    query = f"SELECT key, value FROM Cache WHERE key IN ({marks}) AND raw = 1 AND mode = 1 AND filename IS NULL"  # noqa: S608
+    return dict(connection.execute(query, names))
 
 
 def _listing(connection: sqlite3.Connection) -> list[tuple[str, float]]:

@@ -46,6 +46,8 @@ def row_key(name: str, prefix: str) -> str | None:
 
 
 def _quoted(key: str) -> str:
+    if key.isascii() and key.isalnum():
+        return key  # most keys are digests
     return quote(key, safe="/:@", errors="surrogatepass")
 
 

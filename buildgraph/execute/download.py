@@ -11,7 +11,8 @@ from buildgraph.cache.files import fault
 from buildgraph.errors import AbsentError, Interrupted, RepositoryError
 from buildgraph.structs import Struct
 from buildgraph.web.access import Access, without_login
-from buildgraph.web.client import AddressError, Answer, WebError, failing, request, retry_after, status
+from buildgraph.web.client import Answer, request, retry_after, status
+from buildgraph.web.transfer import AddressError, WebError
 
 _CHUNK = 1 << 20
 _OK, _PARTIAL, _GONE = 200, 206, (404, 410)
@@ -74,7 +75,7 @@ class _Transfer(Struct):
 
     def _attempt(self, shown: str) -> _Failure | None:
         try:
-            with failing(), _open(self.address, self.access, self.stream.tell() if self.identity else 0, self.identity) as answer:
+            with _open(self.address, self.access, self.stream.tell() if self.identity else 0, self.identity) as answer:
                 if answer.status == _OK or self._goes_on(answer):
                     self._take(answer)
                     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from buildgraph.execute.actions import Executor
 from buildgraph.execute.events import Outcome
@@ -24,6 +24,10 @@ class LocalRunner(Struct):
     explainer: Explainer
     extend_lock: Callable[[Mapping[str, Unlocked]], object]
     _before: dict[str, Last | None] = field(default_factory=dict)
+
+    def prepare(self, actions: Sequence[Action]) -> None:
+        """Looks up elsewhere, all at once, what is about to be looked up one by one."""
+        self.store.prepare_actions(action.key for action in actions)
 
     def lookup(self, action: Action) -> Record | None:
         """The record of an action that ran before, if its outputs are at hand."""

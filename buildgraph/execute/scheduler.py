@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
@@ -44,6 +43,9 @@ class Staleness(Protocol):
 
 class Runner(Protocol):
     """Runs actions. Called from worker threads."""
+
+    def prepare(self, actions: Sequence[Action]) -> None:
+        """Says which actions are about to be looked up."""
 
     def lookup(self, action: Action) -> Record | None:
         """The record of an action that ran before, if its outputs are at hand."""
@@ -137,7 +139,7 @@ class _Run:
         self.running = 0
         self.finished: queue.SimpleQueue[tuple[str, Record | BaseException, Outcome]] = queue.SimpleQueue()
         self.rank: dict[str, float] = {}
-        self.unblocked: deque[str] = deque()  # demanded nodes that nothing open stands before; a queue, since chains are long
+        self.unblocked: list[str] = []  # demanded nodes that nothing open stands before
 
     def go(self, wanted: Sequence[str]) -> Result:
         unexpected: BaseException | None = None
@@ -234,13 +236,18 @@ class _Run:
             self.unblocked.append(name)
 
     def _advance_unblocked(self) -> None:
+        """Looks the actions of unblocked nodes up, in waves as ``_demand`` does."""
         while self.unblocked:
-            name = self.unblocked.popleft()
-            if self.states[name] is State.DEMANDED:
-                self._determine(name)
+            wave, self.unblocked = dict.fromkeys(self.unblocked), []
+            found = {name: action for name in wave if (action := self._determine(name)) is not None}
+            self.runner.prepare(list(found.values()))
+            for name, action in found.items():
+                self._look_up(name, action)
 
-    def _determine(self, name: str) -> None:
-        """Finds the action of a demanded node, all that it waited for being done."""
+    def _determine(self, name: str) -> Action | None:
+        """The action of a demanded node, all that it waited for being done; None where it has none yet, or will not."""
+        if self.states[name] is not State.DEMANDED:
+            return None
         try:
             found = self.staleness.action(name)
             if isinstance(found, Unlocked):
@@ -253,16 +260,19 @@ class _Run:
                 raise BuildError(message)
         except BgError as error:
             self._fail(name, error)
-            return
+            return None
         if isinstance(found, Suspended):
             self.listener(Waiting(name, "found through its dependencies: " + ", ".join(found.nodes)))
             self._wait_for(name, found.nodes)
             self._demand(found.nodes)
-            return
-        self.actions[name] = found
-        record = self.runner.lookup(found)
+            return None
+        return found
+
+    def _look_up(self, name: str, action: Action) -> None:
+        self.actions[name] = action
+        record = self.runner.lookup(action)
         if record is not None:
-            self.runner.remember(name, found, record)
+            self.runner.remember(name, action, record)
             self._done(name, record, "spared")
             return
         self.states[name] = State.READY

@@ -5,6 +5,7 @@ A digest is 64 lower-case hex digits, the same that ``b3sum FILE`` prints.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NewType
 
@@ -14,6 +15,7 @@ Digest = NewType("Digest", str)
 
 HEX_DIGITS = 64
 _MMAP_FROM = 1 << 20
+_DIGEST = re.compile(f"[0-9a-f]{{{HEX_DIGITS}}}")
 
 
 def digest_bytes(data: bytes) -> Digest:
@@ -45,6 +47,4 @@ def new_hasher() -> blake3:
 
 def parse_digest(text: object) -> Digest | None:
     """The digest that ``text`` spells, or None where it spells none; the gate for digests that come from outside."""
-    if isinstance(text, str) and len(text) == HEX_DIGITS and not set(text) - set("0123456789abcdef"):
-        return Digest(text)
-    return None
+    return Digest(text) if isinstance(text, str) and _DIGEST.fullmatch(text) else None

@@ -20,7 +20,7 @@ from buildgraph.errors import OutputError
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.structs import Struct, field
 
-_WHITEOUT = ".wh."
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
 class ImageConfig(Struct, frozen=True):
@@ -122,15 +122,28 @@ def _members(archive: tarfile.TarFile, root: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def _remove_whiteouts(archive: tarfile.TarFile, root: Path) -> None:
+    """Takes away what a layer hides of those below it: one entry, or with an opaque whiteout all that its folder has.
+
+    To be called before the layer is unpacked, since whiteouts hide nothing of their own layer (OCI image-spec v1.1.0, layer.md,
+    "Whiteouts").
+    """
     for member in archive:
-        path = Path(member.name)
+        path = Path(member.name.lstrip("/"))
+        if not path.name.startswith(_WHITEOUT):
+            continue
         folder = (root / path.parent).resolve()
-        if path.name.startswith(_WHITEOUT) and folder.is_relative_to(root.resolve()):  # a link may lead elsewhere
-            hidden = folder / path.name.removeprefix(_WHITEOUT)
-            if hidden.is_dir() and not hidden.is_symlink():
-                shutil.rmtree(hidden)
-            else:
-                hidden.unlink(missing_ok=True)
+        if not folder.is_relative_to(root.resolve()) or not folder.is_dir():  # a link may lead elsewhere
+            continue
+        hidden = folder.iterdir() if path.name == _OPAQUE else (folder / path.name.removeprefix(_WHITEOUT),)
+        for one in hidden:
+            _remove(one)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class Launch(Struct, frozen=True):

@@ -33,8 +33,8 @@ class Store(Protocol):
     def deep(self, key: Digest) -> DeepRecord | None:
         """What a deep key led to."""
 
-    def prepare(self, deep_keys: Iterable[Digest]) -> None:
-        """Says which deep keys are about to be asked for."""
+    def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool]) -> None:
+        """Says which deep keys are about to be asked for, and how to tell whether what one leads to will be taken."""
 
 
 class DeepKey(Struct):
@@ -199,7 +199,13 @@ class Rebuilder(Struct, dict=True):
         for name in names:
             with suppress(BgError):  # told when the node itself is looked at
                 keys.append(self.deep_key(name))
-        self.store.prepare(keys)
+        self.store.prepare(keys, self._may_hold)
+
+    def _may_hold(self, led: DeepRecord) -> bool:
+        try:
+            return self._still_holds(led)
+        except BgError:  # told when the node itself is looked at
+            return False
 
     def deep_hit(self, name: str) -> Record | None:
         """The record that a node's deep key leads to, if its discoveries still hold and its outputs are at hand."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
@@ -94,39 +94,61 @@ class RecordStore(Struct):
     brings: bool = True
     elsewhere_only: set[Digest] = field(default_factory=set)  # actions that were found, and whose outputs are not here
 
-    def prepare(self, deep_keys: Iterable[Digest]) -> None:
-        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs."""
+    def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool] = lambda _: True) -> None:
+        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs.
+
+        ``holds`` says whether what a deep key leads to will be taken; nothing is brought of what will not.
+        """
         if self.elsewhere is None:
             return
-        wanted = [key for key in dict.fromkeys(deep_keys) if not self._is_here(key)]
-        self._take(self.elsewhere.look_up(DEEP, wanted))
+        keys = list(dict.fromkeys(deep_keys))
+        found = self.records.get_many(DEEP, keys)
+        led = ((key, self._deep_of(found.get(key))) for key in keys)
+        known = self._look_up(self.elsewhere, DEEP, {key: deep.action if deep else None for key, deep in led})
+        if known:
+            found = self.records.get_many(DEEP, keys)
+            fit = {deep.action for raw in found.values() if (deep := self._deep_of(raw)) and holds(deep)}
+            self._bring(self.elsewhere, [record for action, record in known.items() if action in fit])
+
+    def prepare_actions(self, actions: Iterable[Digest]) -> None:
+        """As ``prepare``, for what is about to be asked for by the keys of actions."""
+        if self.elsewhere is not None:
+            known = self._look_up(self.elsewhere, ACTION, {action: action for action in actions})
+            self._bring(self.elsewhere, known.values())
+
+    def _look_up(
+        self, elsewhere: Elsewhere, kind: Literal["deep", "action"], keys: Mapping[Digest, Digest | None]
+    ) -> dict[Digest, Record]:
+        """The records of keys of which something lacks, by action; ``keys`` have the actions that they lead to where known."""
+        known = self._previous_of(action for action in keys.values() if action is not None)
+        here = {action for action, record in known.items() if not self._lacking(record)}
+        lacking = [key for key, action in keys.items() if action not in here]
+        if not lacking:
+            return {}
+        found = self._take(elsewhere.look_up(kind, lacking))
+        return {action: record for action, record in known.items() if action not in here} | found
+
+    def _bring(self, elsewhere: Elsewhere, records: Iterable[Record]) -> None:
         if self.brings:
-            led = (self._known_deep(key) for key in wanted)
-            records = [record for one in led if one is not None and (record := self.previous(one.action))]
-            self.elsewhere.bring_all(records)
+            elsewhere.bring_all(list(records))
 
-    def _is_here(self, key: Digest) -> bool:
-        led = self._known_deep(key)
-        record = self.previous(led.action) if led else None
-        return record is not None and not self._lacking(record)
-
-    def _take(self, found: Sequence[FoundElsewhere]) -> None:
+    def _take(self, found: Sequence[FoundElsewhere]) -> dict[Digest, Record]:
         """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
 
-        A result that is whole here stays: the one from elsewhere may have other bytes, which may not come.
+        A result that is whole here stays: the one from elsewhere may have other bytes, which may not come. The records of all
+        that was found, by action.
         """
-        actions: dict[str, dict[str, Any]] = {
-            one.record.action: record_to_json(replace(one.record, tier=self.tier, fetched=True))
+        records = self._previous_of(one.record.action for one in found)
+        whole = {action for action, record in records.items() if not self._lacking(record)}
+        taken = {
+            one.record.action: replace(one.record, tier=self.tier, fetched=True)
             for one in found
-            if (known := self.previous(one.record.action)) is None or self._lacking(known)
+            if one.record.action not in whole
         }
-        if actions:
-            self.records.put_many(ACTION, actions)
-        deeps: dict[str, dict[str, Any]] = {
-            one.key: deep_to_json(replace(one.deep, tier=self.tier)) for one in found if one.deep is not None
-        }
-        if deeps:
-            self.records.put_many(DEEP, deeps)
+        self.records.put_many(ACTION, {action: record_to_json(record) for action, record in taken.items()})
+        deeps = {one.key: replace(one.deep, tier=self.tier) for one in found if one.deep is not None}
+        self.records.put_many(DEEP, {key: deep_to_json(deep) for key, deep in deeps.items()})
+        return records | taken
 
     def record(self, action: Digest) -> Record | None:
         """The record of an action, only if all of its outputs are at hand too, or can be had."""
@@ -153,8 +175,12 @@ class RecordStore(Struct):
 
     def previous(self, action: Digest) -> Record | None:
         """The record of an action, whether or not its outputs are still there."""
-        record = record_from_json(self.records.get(ACTION, action), action)
-        return record if record is not None and self._believes(record.tier) else None
+        return self._previous_of([action]).get(action)
+
+    def _previous_of(self, actions: Iterable[Digest]) -> dict[Digest, Record]:
+        found = self.records.get_many(ACTION, actions)
+        records = ((action, record_from_json(raw, Digest(action))) for action, raw in found.items())
+        return {Digest(action): record for action, record in records if record is not None and self._believes(record.tier)}
 
     def _believes(self, tier: str) -> bool:
         return tier == self.tier or tier in self.believed
@@ -172,7 +198,10 @@ class RecordStore(Struct):
         return known
 
     def _known_deep(self, key: Digest) -> DeepRecord | None:
-        led = deep_from_json(self.records.get(DEEP, key))
+        return self._deep_of(self.records.get(DEEP, key))
+
+    def _deep_of(self, raw: Mapping[str, Any] | None) -> DeepRecord | None:
+        led = deep_from_json(raw)
         return led if led is not None and self._believes(led.tier) else None
 
     def put_deep(self, key: Digest, deep: DeepRecord) -> None:

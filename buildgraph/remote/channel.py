@@ -1,21 +1,27 @@
 """Calls over gRPC, which all threads share; the one door to grpc.
 
-Messages are bytes here: what is in them is the caller's. Every call has a deadline.
+Messages are bytes here: what is in them is the caller's. Every call has a deadline, and every stream one for each step.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+# grpc's core writes to stderr by itself where a connection fails, which is told in the run's summary. It reads this when it is
+# loaded and nothing else can have it silent; who looks for faults in grpc may say otherwise.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - written for a library, not read
+
 import grpc
 
 from buildgraph.errors import BgError
+from buildgraph.remote.patience import patience
 from buildgraph.remote.store import AbsentError, RefusedError, StoreError
 from buildgraph.web.access import Access, without_login
 from buildgraph.web.client import interrupt_too
@@ -23,7 +29,7 @@ from buildgraph.web.client import interrupt_too
 _MAX_MESSAGE = 20 << 20  # bytes that are taken in one
 _MAX_WORDS = 200
 _PORTS = {"grpc": 80, "grpcs": 443}
-_SLOWEST = 16 << 20  # bytes that a stream must get done in the time that a silent server has
+_SILENT = "the server fell silent"
 
 
 class UnknownMethodError(StoreError):
@@ -41,23 +47,29 @@ class Channel:
         self._guard = threading.Lock()
         interrupt_too(self)
 
-    def ask(self, method: str, request: bytes) -> bytes:
-        """The answer to one message. Raises StoreError."""
+    def ask(self, method: str, request: bytes, size: int = 0) -> bytes:
+        """The answer, which has some ``size`` bytes, to one message. Raises StoreError."""
         with self._failing():
             call = self._channel().unary_unary(method, _same, _same)
-            return call(request, timeout=self._access.timeout, metadata=self._metadata())
+            return call(request, timeout=self._patience(len(request) + size), metadata=self._metadata())
 
     def send(self, method: str, requests: Iterable[bytes], size: int) -> bytes:
         """The answer to a stream of messages with ``size`` bytes in all. Raises StoreError."""
-        with self._failing():
-            call = self._channel().stream_unary(method, _same, _same)
-            return call(iter(requests), timeout=self._patience(size), metadata=self._metadata())
+        watch = _Watch(self._access.timeout)
+        with self._failing(watch):
+            start = self._channel().stream_unary(method, _same, _same).future
+            call = start(watch.over(requests), timeout=self._patience(size), metadata=self._metadata())
+            with watch.ending(call.cancel):
+                return call.result()
 
     def receive(self, method: str, request: bytes, size: int) -> Iterator[bytes]:
         """The messages that answer one, with ``size`` bytes in all. Raises StoreError."""
-        with self._failing():
-            call = self._channel().unary_stream(method, _same, _same)
-            yield from call(request, timeout=self._patience(size), metadata=self._metadata())
+        watch = _Watch(self._access.timeout)
+        with self._failing(watch):
+            start = self._channel().unary_stream(method, _same, _same)
+            call = start(request, timeout=self._patience(size), metadata=self._metadata())
+            with watch.ending(call.cancel):
+                yield from watch.over(call)
 
     def close(self) -> None:
         """Ends the connection, and calls that are under way."""
@@ -91,18 +103,52 @@ class Channel:
         return (("authorization", login.header()),) if login else ()
 
     def _patience(self, size: int) -> float:
-        return self._access.timeout * (1 + size / _SLOWEST)
+        return patience(self._access.timeout, size)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _failing(self, watch: _Watch | None = None) -> Iterator[None]:
         try:
             yield
-        except grpc.RpcError as error:
-            raise _failure(error) from error
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            raise (StoreError(_SILENT) if watch and watch.has_ended_it else _failure(error)) from error
         except ValueError as error:  # the channel was closed meanwhile
             raise StoreError(str(error)) from error
         except BgError as error:  # a netrc that cannot be read
             raise StoreError(error.what) from error
+
+
+class _Watch:
+    """Ends a stream in which no message moves for as long as a server may be silent, or at most twice that."""
+
+    def __init__(self, timeout: float) -> None:
+        self.has_ended_it = False
+        self._timeout = timeout
+        self._moved = threading.Event()
+
+    def over(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        """The same messages, each noted."""
+        for message in messages:
+            self._moved.set()
+            yield message
+
+    @contextmanager
+    def ending(self, end: Callable[[], object]) -> Iterator[None]:
+        """Calls ``end`` where the messages stop before the block does."""
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(self._timeout):
+                if not self._moved.is_set():
+                    self.has_ended_it = True
+                    end()
+                    return
+                self._moved.clear()
+
+        threading.Thread(target=watch, name="watch", daemon=True).start()
+        try:
+            yield
+        finally:
+            is_over.set()
 
 
 def failure(code: int, reason: str) -> StoreError:
@@ -121,10 +167,13 @@ _KINDS: dict[grpc.StatusCode, type[StoreError]] = {
 }
 
 
-def _failure(error: grpc.RpcError) -> StoreError:
+def _failure(error: Exception) -> StoreError:
+    if isinstance(error, grpc.FutureCancelledError):  # the channel was closed
+        message = "interrupted"
+        return StoreError(message)
     call = cast("grpc.Call", error)  # as grpc's documentation says of what calls raise
     if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return StoreError("the server fell silent")
+        return StoreError(_SILENT)
     if call.code() is grpc.StatusCode.UNAVAILABLE:
         # What came last says more than that all addresses failed.
         said = (call.details() or "").rpartition("last error: ")[2].partition("\n")[0]

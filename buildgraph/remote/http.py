@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import BinaryIO
+from contextlib import closing, contextmanager
 
 from buildgraph.errors import BgError
-from buildgraph.remote.store import AbsentError, Blob, RefusedError, Sink, StoreError
+from buildgraph.remote.store import AbsentError, Arriving, Blob, RefusedError, Sink, StoreError
 from buildgraph.web.access import Access
-from buildgraph.web.client import Answer, WebError, failing, request, status
+from buildgraph.web.client import Answer, fetch, request, status
+from buildgraph.web.transfer import Body, Head, Take, WebError
 
-Body = bytes | BinaryIO
 UNAUTHORIZED = 401
 _ABSENT, _REFUSED = (404, 410), (UNAUTHORIZED, 403, 405)
+_GONE = "a blob is gone"
 _CHUNK = 1 << 20
 _AT_ONCE = 8  # questions to a server
 _PAGE = 1 << 16  # bytes that an error's page may have
@@ -28,7 +28,7 @@ def asking(
 ) -> Iterator[Answer]:
     """The answer to a request, its body still to be read. Raises StoreError, also for what goes wrong while it is read."""
     try:
-        with failing(), request(method, address, access, headers, body=body) as answer:
+        with request(method, address, access, headers, body=body) as answer:
             yield answer
             _end(answer)
     except WebError as error:
@@ -69,7 +69,7 @@ def _end(answer: Answer) -> None:
         answer.close()
 
 
-def is_there(answer: Answer) -> bool:
+def is_there(answer: Answer | Head) -> bool:
     """Whether the server has what it was asked for. Raises StoreError where it says neither yes nor no."""
     if answer.status in _ABSENT:
         return False
@@ -77,23 +77,88 @@ def is_there(answer: Answer) -> bool:
     return True
 
 
-def expect_success(answer: Answer) -> None:
+def expect_success(answer: Answer | Head) -> None:
     """Raises StoreError where the server did not do it."""
     if answer.status in _REFUSED:
         raise RefusedError(status(answer))
-    if answer.status // 100 != 2:  # noqa: PLR2004 - the class of success
+    if not _is_success(answer.status):
         raise StoreError(status(answer))
+
+
+def _is_success(code: int) -> bool:
+    return code // 100 == 2  # noqa: PLR2004 - the class of success
 
 
 def copy(answer: Answer, sink: Sink) -> None:
     """Gives the body of an answer, which is a blob, to a sink. Raises AbsentError, StoreError."""
     if not is_there(answer):
-        message = "a blob is gone"
-        raise AbsentError(message)
+        raise AbsentError(_GONE)
     watch = Watch()
     while chunk := answer.read1(_CHUNK):
         sink.write(chunk)
         watch.note(len(chunk))
+
+
+def get_many(asked: Iterable[tuple[Arriving, str]], access: Access) -> Generator[tuple[Arriving, Head | StoreError]]:
+    """What is at some addresses of one server, for a sink each: each sink with how the server answered, or why it did not.
+
+    A sink gets nothing where the answer is no success.
+    """
+    try:
+        with closing(fetch(((sink, address, _taking(sink)) for sink, address in asked), access)) as answers:
+            for sink, answer in answers:
+                yield sink, _outcome(answer)
+    except BgError as error:  # a netrc that cannot be read
+        raise StoreError(error.what) from error
+
+
+def _taking(sink: Sink) -> Callable[[int], Take]:
+    """What gives the body of an answer to a sink, or reads past an error's page."""
+
+    def begin(code: int) -> Take:
+        watch, left = Watch(), _PAGE
+
+        def give(data: bytes) -> None:
+            watch.note(len(data))
+            sink.write(data)
+
+        def drop(data: bytes) -> None:
+            nonlocal left
+            watch.note(len(data))
+            left -= len(data)
+            if left < 0:
+                raise _LongPageError(Head(code, ""))
+
+        return give if _is_success(code) else drop
+
+    return begin
+
+
+def lack_of_blob(answer: Head | StoreError) -> StoreError | None:
+    """Why there is no blob in an answer to a question for one; None where there is."""
+    try:
+        if isinstance(answer, StoreError):
+            return answer
+        if not is_there(answer):
+            return AbsentError(_GONE)
+    except StoreError as error:
+        return error
+    return None
+
+
+class _LongPageError(Exception):
+    """The page of an error is not worth reading to its end. Has the answer."""
+
+
+def _outcome(answer: Head | Exception) -> Head | StoreError:
+    match answer:
+        case Head() | StoreError():
+            return answer
+        case _LongPageError():
+            return answer.args[0]  # type: ignore[no-any-return]
+        case WebError():
+            return StoreError(answer.reason)
+    raise answer
 
 
 def missing_of(blobs: Iterable[Blob], has: Callable[[Blob], bool]) -> list[Blob]:

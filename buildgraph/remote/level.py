@@ -1,18 +1,20 @@
-"""One store of a run, with what went right and wrong there: after a few failures in a row it is left alone."""
+"""One store of a run, with what went right and wrong there; one that is bad for the build is left alone."""
 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from buildgraph.remote.breaker import Breaker
 from buildgraph.remote.store import AbsentError, RefusedError, Store, StoreError
 from buildgraph.remote.trust import Refusal
 from buildgraph.structs import Struct, field
 
 _Answer = TypeVar("_Answer")
-_MOST_FAILURES = 3  # in a row
 
 
 class Level(Struct):
@@ -34,41 +36,49 @@ class Level(Struct):
     results_sent: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    _in_a_row: int = 0
-    _is_dropped: bool = False
+    breaker: Breaker = field(default_factory=Breaker)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_used(self) -> bool:
         """Whether it is still asked."""
-        return not self._is_dropped
+        return self.breaker.is_worth_asking
 
-    def attempt(self, action: Callable[[Store], _Answer]) -> _Answer | None:
-        """The answer of the store; None where it fails or is not asked any more."""
-        if self._is_dropped:
+    def attempt(
+        self, action: Callable[[Store], _Answer], *, size: int = 0, since: float | None = None, is_waited_for: bool = True
+    ) -> _Answer | None:
+        """The answer of the store; None where it fails or is not asked any more.
+
+        ``size`` in bytes is what is moved; ``is_waited_for`` says whether the build stands still meanwhile, ``since`` when, by
+        ``breaker.now``, where that began before.
+        """
+        if not self.breaker.lets_through():
             return None
+        started = self.breaker.now() if since is None else since
+        answer: _Answer | None
         try:
             answer = action(self.store)
-        except StoreError as error:
+        except AbsentError as error:  # the store is well, a blob was removed
             self._note(error)
+            answer, size = None, 0
+        except Exception as error:  # noqa: BLE001 - no store breaks a build, not even by a mistake in bg
+            self._note(error)
+            self.breaker.failed(started, is_waited_for=is_waited_for)
             return None
-        with self._guard:
-            self._in_a_row = 0
+        self.breaker.succeeded(started, size, is_waited_for=is_waited_for)
         return answer
 
-    def succeeds(self, action: Callable[[Store], object]) -> bool:
+    def succeeds(
+        self, action: Callable[[Store], object], *, size: int = 0, since: float | None = None, is_waited_for: bool = True
+    ) -> bool:
         """Whether the store does it."""
-        return self.attempt(lambda store: (action(store),)) is not None
+        return self.attempt(lambda store: (action(store),), size=size, since=since, is_waited_for=is_waited_for) is not None
 
-    def _note(self, error: StoreError) -> None:
+    def _note(self, error: Exception) -> None:
         with self._guard:
-            self.failed[str(error)] += 1
-            if isinstance(error, AbsentError):
-                return  # the store is well, a blob was removed
+            self.failed[str(error) if isinstance(error, StoreError) else mistake(error)] += 1
             if isinstance(error, RefusedError):
-                self.writes = False  # most often it says no to writing; a reader that is refused is dropped soon enough
-            self._in_a_row += 1
-            self._is_dropped = self._is_dropped or self._in_a_row >= _MOST_FAILURES
+                self.writes = False  # most often it says no to writing; a reader that is refused is left alone soon enough
 
     def count(self, *, hits: int = 0, misses: int = 0, received: int = 0, sent: int = 0, results: int = 0) -> None:
         """Adds to what is counted."""
@@ -93,13 +103,19 @@ class Level(Struct):
         parts += [f"{self.results_sent} result{_s(self.results_sent)} and {size(self.sent)} sent"] if self.results_sent else []
         parts += [f"{count} result{_s(count)} {reason}" for reason, count in sorted(self.refused.items())]
         parts += [f"{count} failed: {reason}" for reason, count in sorted(self.failed.items())]
-        parts += ["not asked any more in this run"] if self._is_dropped else []
+        parts += [f"not asked any more: {self.breaker.why}"] if self.breaker.why else []
         return f"cache  {self.name}: {'; '.join(parts)}" if parts else ""
 
 
 def summaries(levels: Sequence[Level]) -> list[str]:
     """A line for each store that had a part in the run."""
     return [line for level in levels if (line := level.summary())]
+
+
+def mistake(error: Exception) -> str:
+    """What is said of an error that nobody expected: enough to find it, without its traceback."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"a mistake in bg, {type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}: {error}"
 
 
 def size(count: int) -> str:

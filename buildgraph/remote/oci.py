@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from buildgraph.remote.http import UNAUTHORIZED, Body, asking, copy, expect_success, is_there, missing_of, read_all
+from buildgraph.remote.http import UNAUTHORIZED, asking, copy, expect_success, is_there, missing_of, read_all
 from buildgraph.remote.ociauth import Credentials
 from buildgraph.remote.store import Blob, Sink, StoreError, read_result
 from buildgraph.web.access import Access
 from buildgraph.web.client import Answer
+from buildgraph.web.transfer import Body
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT = "application/vnd.buildgraph.result.v1+json"

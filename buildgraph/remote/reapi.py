@@ -3,7 +3,7 @@
 https://github.com/bazelbuild/remote-apis, build/bazel/remote/execution/v2/remote_execution.proto, and google/bytestream/
 bytestream.proto of https://github.com/googleapis/googleapis: the numbers of fields are from there. A result is an ActionResult
 under the key as the digest of an action; caches do not ask for the action itself. Blobs that fit into one message travel in one,
-others as streams.
+others as streams; compressed, where the server knows zstd and it makes them smaller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from buildgraph.remote import actionresult
+from buildgraph.remote import actionresult, zstd
 from buildgraph.remote.actionresult import digest, parse_digest
 from buildgraph.remote.channel import Channel, UnknownMethodError, failure
 from buildgraph.remote.protobuf import field, integer, integers, messages
@@ -33,6 +33,8 @@ _GET, _UPDATE = f"{_API}ActionCache/GetActionResult", f"{_API}ActionCache/Update
 _CAS = f"{_API}ContentAddressableStorage/"
 _READ, _WRITE = "/google.bytestream.ByteStream/Read", "/google.bytestream.ByteStream/Write"
 _SHA256 = 1  # DigestFunction.Value
+_ZSTD = 1  # Compressor.Value
+_THERE_ALREADY = (1 << 64) - 1  # -1, as a number on the wire
 _MESSAGE = 4 << 20  # bytes that gRPC takes in one message unless it is told otherwise
 _SLACK = 64 << 10  # what a message has besides a blob
 _CHUNK = 1 << 20
@@ -42,10 +44,12 @@ _INLINE = 1 << 20  # bytes of a result that are in the ActionResult; larger ones
 
 
 class _Server(Struct, frozen=True):
-    """What a server can do: the bytes that it takes in one message, and whether it takes results."""
+    """What a server can do: the bytes that it takes in one message, whether it takes results, and where it knows zstd."""
 
     batch: int = _MESSAGE - _SLACK
     takes_results: bool = True
+    compresses_streams: bool = False
+    compresses_updates: bool = False
 
 
 class RemoteExecutionStore:
@@ -92,18 +96,24 @@ class RemoteExecutionStore:
 
     def read(self, blob: Blob, sink: Sink) -> None:
         """As Store."""
-        if blob.size > self._server().batch:
-            request = field(1, f"{self._prefix()}blobs/{blob.sha256}/{blob.size}".encode())
+        server = self._server()
+        if blob.size > server.batch:
+            if server.compresses_streams:
+                sink = zstd.Expanding(sink, blob.size)
+            request = field(1, f"{self._prefix()}{_resource(blob, compressed=server.compresses_streams)}".encode())
             for answer in self._channel.receive(_READ, request, blob.size):
                 with _reading():
                     parts = messages(answer, 10)
                 for part in parts:
                     sink.write(part)
             return
-        answer = self._channel.ask(f"{_CAS}BatchReadBlobs", self._naming() + field(2, digest(blob)))
+        request = self._naming() + field(2, digest(blob)) + (field(3, _ZSTD) if server.compresses_streams else b"")
+        answer = self._channel.ask(f"{_CAS}BatchReadBlobs", request, blob.size)
         with _reading():
             (response,) = messages(answer, 1)
             _expect_ok(messages(response, 3))
+            if integer(response, 4) == _ZSTD:
+                sink = zstd.Expanding(sink, blob.size)
             sink.write(b"".join(messages(response, 2)))
 
     def write(self, blob: Blob, source: Path) -> None:
@@ -120,29 +130,29 @@ class RemoteExecutionStore:
         self._channel.close()
 
     def _send(self, blob: Blob, body: BinaryIO) -> None:
-        if blob.size > self._server().batch:
-            answer = self._channel.send(_WRITE, self._parts(blob, body), blob.size)
-            with _reading():
-                kept = integer(answer, 1)
-            if kept != blob.size:
-                message = "the server did not take all of a blob"
-                raise StoreError(message)
+        server = self._server()
+        if blob.size > server.batch:
+            compressed = server.compresses_streams and zstd.pays(body, blob.size)
+            self._stream(blob, zstd.compressing(body, blob.size) if compressed else body, compressed=compressed)
             return
-        request = self._naming() + field(2, field(1, digest(blob)) + field(2, body.read()))
-        answer = self._channel.ask(f"{_CAS}BatchUpdateBlobs", request)
+        compressed = server.compresses_updates and zstd.pays(body, blob.size)
+        data = body.read()
+        sent = field(2, zstd.compress(data)) + field(3, _ZSTD) if compressed else field(2, data)
+        answer = self._channel.ask(f"{_CAS}BatchUpdateBlobs", self._naming() + field(2, field(1, digest(blob)) + sent))
         with _reading():
             (response,) = messages(answer, 1)
             _expect_ok(messages(response, 2))
 
-    def _parts(self, blob: Blob, body: BinaryIO) -> Iterator[bytes]:
-        """The messages of an upload. A server that has the blob already does not wait for all of them."""
-        name = field(1, f"{self._prefix()}uploads/{uuid4()}/blobs/{blob.sha256}/{blob.size}".encode())
-        position = 0
-        while data := body.read(_CHUNK):
-            is_last = position + len(data) >= blob.size
-            yield name + field(2, position) + (field(3, 1) if is_last else b"") + field(10, data)
-            position += len(data)
-            name = b""
+    def _stream(self, blob: Blob, body: BinaryIO, *, compressed: bool) -> None:
+        """Sends a large blob. A server that has it already says so at once: by its size, or -1 where it was to be compressed."""
+        name = f"{self._prefix()}uploads/{uuid4()}/{_resource(blob, compressed=compressed)}"
+        sent = _Parts(name, body)
+        answer = self._channel.send(_WRITE, sent, blob.size)
+        with _reading():
+            kept = integer(answer, 1)
+        if kept not in ({sent.position, _THERE_ALREADY} if compressed else {blob.size}):
+            message = "the server did not take all of a blob"
+            raise StoreError(message)
 
     def _server(self) -> _Server:
         """What the server can do, which is asked once. Raises StoreError for one that is of no use."""
@@ -170,6 +180,28 @@ class RemoteExecutionStore:
         return f"{self._instance}/" if self._instance else ""
 
 
+class _Parts:
+    """The messages of an upload, and how many bytes were in those so far. The last one says that it is."""
+
+    def __init__(self, name: str, body: BinaryIO) -> None:
+        self.position = 0
+        self._name = name
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        name, data = field(1, self._name.encode()), self._body.read(_CHUNK)
+        while data:
+            following = self._body.read(_CHUNK)
+            start, self.position = self.position, self.position + len(data)
+            yield name + field(2, start) + (b"" if following else field(3, 1)) + field(10, data)
+            name, data = b"", following
+
+
+def _resource(blob: Blob, *, compressed: bool) -> str:
+    """What ByteStream calls a blob, after the name of an instance."""
+    return f"{'compressed-blobs/zstd' if compressed else 'blobs'}/{blob.sha256}/{blob.size}"
+
+
 def _action(key: str) -> bytes:
     return digest(Blob(key, _SIZE))
 
@@ -181,7 +213,12 @@ def _parsed(capabilities: bytes) -> _Server:
         message = "the server does not name blobs by SHA-256"
         raise StoreError(message)
     limit = integer(cache, 4) or _MESSAGE
-    return _Server(min(limit, _MESSAGE) - _SLACK, bool(integer(b"".join(messages(cache, 2)), 1)))
+    return _Server(
+        min(limit, _MESSAGE) - _SLACK,
+        takes_results=bool(integer(b"".join(messages(cache, 2)), 1)),
+        compresses_streams=_ZSTD in integers(cache, 6),
+        compresses_updates=_ZSTD in integers(cache, 7),
+    )
 
 
 def _expect_ok(status: list[bytes]) -> None:

@@ -7,23 +7,23 @@ its blobs are here. Look-ups and transfers run in threads; uploads end before ``
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
-from buildgraph.cache.cas import Cas
+from buildgraph.cache.cas import Arrival, Cas
 from buildgraph.errors import BgError, CacheError
-from buildgraph.keys.digest import Digest, digest_bytes
+from buildgraph.keys.digest import Digest
 from buildgraph.plan.record import DeepRecord, Record
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
-from buildgraph.remote.level import Level
+from buildgraph.remote.level import Level, mistake
+from buildgraph.remote.many import Many
 from buildgraph.remote.result import Kind, Result
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
@@ -31,14 +31,8 @@ from buildgraph.structs import Struct, field
 
 _AT_ONCE = 16
 _SENDERS = 4
-_POLL = 0.05  # seconds between looks at whether the user has given up
 _CHUNK = 1 << 20
-_IN_MEMORY = 1 << 20  # bytes of a blob that takes no detour by a file of its own
 _PATIENCE = 600.0  # seconds that uploads may take after the build
-
-
-_Asked = TypeVar("_Asked")
-_Told = TypeVar("_Told")
 
 
 class Author(Struct, frozen=True):
@@ -73,6 +67,7 @@ class SharedCache:
         self._cancelled = cancelled
         self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
         # Of their own, so that nobody who looks something up waits behind a large blob on its way out.
+        self._many = Many(self._workers, cancelled)
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender")
         self._uploads: list[Future[None]] = []
         self._asked: set[tuple[Kind, Digest]] = set()
@@ -93,12 +88,10 @@ class SharedCache:
         for number, level in enumerate(self.levels):
             if not wanted or not level.reads or not level.is_used:
                 continue
-            answers = self._side_by_side(partial(self._ask, number, kind), wanted)
-            here = [one for one in answers if one is not None]
+            here = self._ask(number, kind, wanted)
             level.count(hits=len(here), misses=len(wanted) - len(here))
-            found += here
-            known = {one.result.key for one in here}
-            wanted = [key for key in wanted if key not in known]
+            found += [here[key] for key in wanted if key in here]
+            wanted = [key for key in wanted if key not in here]
         with self._guard:
             for one in found:
                 self._found.setdefault(one.result.record.action, one)
@@ -106,18 +99,29 @@ class SharedCache:
                     self._wire.setdefault(digest, (blob, one.level))
         return [one.result for one in found]
 
-    def _ask(self, number: int, kind: Kind, key: Digest) -> _Found | None:
+    def _ask(self, number: int, kind: Kind, keys: Sequence[Digest]) -> dict[Digest, _Found]:
+        """What is believed of what a level has under some keys, tier by tier."""
         level = self.levels[number]
+        found: dict[Digest, _Found] = {}
         for tier in self._trust.tiers():
-            place = results.place(kind, key, tier)
-            data = level.attempt(partial(_result, place=place))
-            if data is None:
-                continue
-            judged = self._trust.judge(data, kind, key, tier, unsigned=level.unsigned)
-            if isinstance(judged, Result):
-                return _Found(judged, data, number)
-            level.refuse(judged)
-        return None
+            asked = {results.place(kind, key, tier): key for key in keys if key not in found}
+            if not asked or not level.is_used:
+                break
+            try:
+                since = level.breaker.now()
+                with closing(self._many.results(level, asked)) as answers:
+                    for place, answer in answers:
+                        data = level.attempt(partial(_result, answer), since=since)
+                        since = level.breaker.now()
+                        if data is not None:
+                            judged = self._trust.judge(data, kind, asked[place], tier, unsigned=level.unsigned)
+                            if isinstance(judged, Result):
+                                found[asked[place]] = _Found(judged, data, number)
+                            else:
+                                level.refuse(judged)
+            except Exception as error:  # noqa: BLE001 - what a store does wrong beyond single answers
+                level.succeeds(partial(_refuse, error))
+        return found
 
     def can_bring(self, digests: Iterable[Digest]) -> bool:
         """Whether a store said that it has these blobs."""
@@ -132,53 +136,48 @@ class SharedCache:
         lacking = list(
             dict.fromkeys(digest for one in needed for digest, size in one.items() if not self._cas.has(digest, size=size))
         )
-        came = dict(zip(lacking, self._side_by_side(self._bring, lacking), strict=True))
-        whole = [all(came.get(digest, True) for digest in one) for one in needed]
+        came = self._bring(lacking)
+        absent = set(lacking) - came
+        whole = [absent.isdisjoint(one) for one in needed]
         for record, one, is_here in zip(records, needed, whole, strict=True):
-            if is_here and not came.keys().isdisjoint(one):
+            if is_here and not came.isdisjoint(one):
                 self._arrived(record)
         return whole
 
-    def _side_by_side(self, action: Callable[[_Asked], _Told], asked: Sequence[_Asked]) -> list[_Told | None]:
-        """What becomes of each, in threads; None for what was not done when the user gave up."""
-        futures = [self._workers.submit(action, one) for one in asked]
-        pending: set[Future[_Told]] = set(futures)
-        while pending and not self._cancelled():
-            _, pending = wait(pending, timeout=_POLL)
-        for future in pending:
-            future.cancel()
-        return [future.result() if future.done() and not future.cancelled() else None for future in futures]
+    def _bring(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of some blobs that came, each from the level that said that it has it, else from another."""
+        left = {digest: self._wire[digest] for digest in digests if digest in self._wire}
+        came: set[Digest] = set()
+        for attempt in range(len(self.levels)):
+            asked: dict[int, list[Digest]] = {}
+            for digest, (_, first) in left.items():
+                order = [first, *(number for number in range(len(self.levels)) if number != first)]
+                asked.setdefault(order[attempt], []).append(digest)
+            for number, wanted in asked.items():
+                came |= self._fetch(self.levels[number], wanted)
+            left = {digest: known for digest, known in left.items() if digest not in came}
+        return came
 
-    def _bring(self, digest: Digest) -> bool:
-        known = self._wire.get(digest)
-        if known is None:
-            return False
-        blob, first = known
-        order = [self.levels[first], *(level for number, level in enumerate(self.levels) if number != first)]
-        for level in order:
-            if level.reads and level.succeeds(lambda store: self._fetch(store, digest, blob)):
-                level.count(received=blob.size)
-                return True
-        return False
-
-    def _fetch(self, store: Store, digest: Digest, blob: Blob) -> None:
+    def _fetch(self, level: Level, digests: Sequence[Digest]) -> set[Digest]:
+        """Those of some blobs that a level gave."""
+        came: set[Digest] = set()
+        if not level.reads or not level.is_used:
+            return came
         try:
-            if blob.size <= _IN_MEMORY:
-                buffer = io.BytesIO()
-                store.read(blob, _Bounded(buffer, blob.size))
-                _check(digest_bytes(buffer.getvalue()), digest)
-                self._cas.put_bytes(buffer.getvalue())
-                return
-            with self._cas.scratch() as scratch:
-                path = scratch / "blob"
-                with path.open("xb") as stream:
-                    store.read(blob, _Bounded(stream, blob.size))
-                # Under the name that it has, whatever that is; one that nobody asked for is removed some day.
-                _check(self._cas.put_file(path, move=True), digest)
-        except OSError as error:
-            raise StoreError(f"cannot keep a blob here: {error.strerror or error}") from error
+            with self._cas.arrivals() as begin:
+                wanted = ((self._wire[digest][0], _Arriving(begin(), digest, self._wire[digest][0].size)) for digest in digests)
+                since = level.breaker.now()
+                with closing(self._many.read_many(level, wanted)) as arrived:
+                    for one, error in arrived:
+                        if level.succeeds(partial(_keep, one, error), size=one.size, since=since):
+                            level.count(received=one.size)
+                            came.add(one.digest)
+                        since = level.breaker.now()
         except CacheError as error:
-            raise StoreError(f"cannot keep a blob here: {error.what}") from error
+            level.succeeds(partial(_refuse, _not_kept(error)))
+        except Exception as error:  # noqa: BLE001 - likewise
+            level.succeeds(partial(_refuse, error))
+        return came
 
     def _arrived(self, record: Record) -> None:
         """Counts the time that a result saved, and gives it to earlier levels."""
@@ -222,18 +221,18 @@ class SharedCache:
     def _give(self, level: Level, sealed: Mapping[str, bytes], blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
         """Gives blobs, then the results that name them, by place. With ``partly`` blobs that are not here (a log) are brought."""
         by_name = {blob: digest for digest, blob in blobs.items()}
-        lacking = level.attempt(lambda store: store.missing(by_name))
+        lacking = level.attempt(lambda store: store.missing(by_name), is_waited_for=False)
         if lacking is None:
             return
         for blob in lacking:
             path = self._cas.path(by_name[blob])
-            if partly and not path.exists() and not self._bring(by_name[blob]):
+            if partly and not path.exists() and not self._bring([by_name[blob]]):
                 return
-            if not level.succeeds(partial(_write, blob=blob, path=path)):
+            if not level.succeeds(partial(_write, blob=blob, path=path), is_waited_for=False):
                 return
             level.count(sent=blob.size)
         for place, data in sealed.items():
-            if level.succeeds(partial(_put, place=place, data=data, blobs=list(by_name))):
+            if level.succeeds(partial(_put, place=place, data=data, blobs=list(by_name)), is_waited_for=False):
                 level.count(results=1)
 
     def _blob(self, digest: Digest) -> Blob:
@@ -253,10 +252,16 @@ class SharedCache:
             try:
                 action(*arguments)
             except (OSError, BgError) as error:  # a blob that went away meanwhile, a disk that fails
-                self.lost[error.what if isinstance(error, BgError) else str(error)] += 1
+                self._lose(error.what if isinstance(error, BgError) else str(error))
+            except Exception as error:  # noqa: BLE001 - the result is here, and nobody waits for it there
+                self._lose(mistake(error))
 
         with self._guard:
             self._uploads.append(self._senders.submit(guarded))
+
+    def _lose(self, reason: str) -> None:
+        with self._guard:
+            self.lost[reason] += 1
 
     def finish(self, say: Callable[[str], None]) -> None:
         """Waits for uploads as long as it is worth it, and ends them and the stores. Never raises."""
@@ -277,34 +282,58 @@ class SharedCache:
             level.store.close()
 
 
-def _check(found: str, wanted: Digest) -> None:
-    if found != wanted:
-        message = "a blob has other bytes than its name says"
-        raise StoreError(message)
+class _Arriving:
+    """A blob on its way into this machine's cache, from whoever has it."""
 
-
-class _Bounded:
-    """A stream that takes no more than a blob has."""
-
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream = stream
+    def __init__(self, arrival: Arrival, digest: Digest, size: int) -> None:
+        self.digest = digest
+        self.size = size
+        self._arrival = arrival
         self._left = size
 
-    def write(self, data: bytes) -> int:
-        """Writes, or raises StoreError where there is too much."""
+    def write(self, data: bytes) -> None:
+        """Takes the next bytes. Raises StoreError where there are too many, or they cannot be kept."""
         self._left -= len(data)
         if self._left < 0:
             message = "a blob is longer than it should be"
             raise StoreError(message)
-        return self._stream.write(data)
+        try:
+            self._arrival.write(data)
+        except CacheError as error:
+            raise _not_kept(error) from error
+
+    def keep(self) -> None:
+        """Stores what came. Raises StoreError where that is another blob."""
+        try:
+            is_kept = self._arrival.keep(self.digest)
+        except CacheError as error:
+            raise _not_kept(error) from error
+        if not is_kept:
+            message = "a blob has other bytes than its name says"
+            raise StoreError(message)
 
 
-def _result(store: Store, place: str) -> bytes | None:
-    data = store.result(place)
-    if data is not None and len(data) > MAX_RESULT_BYTES:
+def _keep(one: _Arriving, error: StoreError | None, _: Store) -> None:
+    if error is not None:
+        raise error
+    one.keep()
+
+
+def _not_kept(error: CacheError) -> StoreError:
+    return StoreError(f"cannot keep a blob here: {error.what}")
+
+
+def _refuse(error: Exception, _: Store) -> None:
+    raise error
+
+
+def _result(answer: bytes | StoreError | None, _: Store) -> bytes | None:
+    if isinstance(answer, StoreError):
+        raise answer
+    if answer is not None and len(answer) > MAX_RESULT_BYTES:
         message = "a result is too large"
         raise StoreError(message)
-    return data
+    return answer
 
 
 def _write(store: Store, blob: Blob, path: Path) -> None:

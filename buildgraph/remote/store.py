@@ -8,9 +8,9 @@ asks for a blob checks it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 MAX_RESULT_BYTES = 16 << 20
 
@@ -27,6 +27,9 @@ class Sink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Takes the next bytes. Raises StoreError where there are more than there should be."""
+
+
+Arriving = TypeVar("Arriving", bound=Sink)
 
 
 class StoreError(Exception):
@@ -61,6 +64,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Ends connections."""
+
+
+@runtime_checkable
+class ManyStore(Store, Protocol):
+    """A store that is asked for many things at once, and answers as they come, in any order; iterators are to be closed."""
+
+    def results(self, keys: Iterable[str]) -> Generator[tuple[str, bytes | StoreError | None]]:
+        """Each key with its result, as ``Store.result``, or why there is none to be had."""
+
+    def read_many(self, wanted: Iterable[tuple[Blob, Arriving]]) -> Generator[tuple[Arriving, StoreError | None]]:
+        """Gives blobs' bytes to a sink for each; each sink once it has all, or with why it has not."""
 
 
 def read_result(store: Store, blob: Blob) -> bytes:

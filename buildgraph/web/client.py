@@ -1,39 +1,74 @@
-"""HTTP requests, over connections that all threads share; the one door to urllib3."""
+"""HTTP requests: one with an answer to read from, or many that run side by side."""
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Protocol, Self, TypeVar
 from weakref import WeakSet
 
-from buildgraph import __version__
-from buildgraph.errors import RepositoryError
-from buildgraph.web.access import Access, Login, without_login
+from buildgraph.web.access import Access, Login
+from buildgraph.web.transfer import CONNECTIONS, Body, Head, Headers, Loop, Take, Transfer, stopped
 
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
-    from urllib3.connection import HTTPConnection
-
-Answer: TypeAlias = "BaseHTTPResponse"
-CONNECTIONS = 16  # to one server
-_CONNECTING = 15.0  # seconds
+_Asked = TypeVar("_Asked")
 
 
-class WebError(Exception):
-    """A server was not reached, or fell silent. ``is_final``: another attempt will not do better."""
+class Answer:
+    """What a server answers, its body still to be read; to be closed. Methods raise WebError."""
 
-    def __init__(self, reason: str, *, is_final: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_final = is_final
+    status: int
+    reason: str
+    headers: Headers
 
+    def __init__(self, transfer: Transfer) -> None:
+        """For ``request``; begins a transfer."""
+        self._transfer = transfer
+        self._loop: Loop | None = _borrow()
+        self._loop.start(transfer)
 
-class AddressError(WebError):
-    """An address that cannot be asked."""
+    def begin(self) -> None:
+        """Waits until the server answers."""
+        self._wait()
+        if self._transfer.error is not None and not self._transfer.came:
+            raise self._transfer.error
+        self.status, self.reason = self._transfer.head()
+        self.headers = self._transfer.headers()
+
+    def read1(self, limit: int) -> bytes:
+        """The next bytes of the body, at most ``limit``; none at its end."""
+        transfer = self._transfer
+        self._wait()
+        if not transfer.came:
+            if transfer.error is not None:
+                raise transfer.error
+            return b""
+        data = transfer.came[:limit]
+        del transfer.came[:limit]
+        return bytes(data)
+
+    def read(self, limit: int) -> bytes:
+        """The body as far as ``limit`` bytes."""
+        found = bytearray()
+        while len(found) < limit and (chunk := self.read1(limit - len(found))):
+            found += chunk
+        return bytes(found)
+
+    def _wait(self) -> None:
+        while self._loop is not None and not self._transfer.came and not self._transfer.is_done:
+            self._loop.turn()
+
+    def close(self) -> None:
+        """Ends the request; its connection stays if the body was read."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.drop(self._transfer)
+            _idle.append(loop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def request(
@@ -42,44 +77,66 @@ def request(
     access: Access,
     headers: Mapping[str, str] | None = None,
     *,
-    body: Any = None,
+    body: Body | None = None,
     login: Login | None = None,
 ) -> Answer:
-    """The answer to a request, its body still to be read, and to be closed. To be called within ``failing``.
+    """The answer to a request, its body still to be read, and to be closed. Raises WebError.
 
     ``login`` stands in for what ``access`` knows. Redirects are followed, without credentials at another host; nothing is tried
-    again. ``body`` is bytes or a binary stream.
+    again. ``body`` is bytes or a binary stream, whose length is in ``headers``.
     """
-    from urllib3 import Retry, Timeout
+    transfer = Transfer(access)
+    transfer.configure(method, address, headers or {}, body, login)
+    answer = Answer(transfer)
+    try:
+        answer.begin()
+    except BaseException:
+        answer.close()
+        raise
+    return answer
 
-    _refuse_if_stopped()
-    sent = {"User-Agent": f"buildgraph/{__version__}", **(headers or {})}
-    login = login or access.login(address)
-    if login is not None and "Authorization" not in sent:
-        sent["Authorization"] = login.header()
-    return _pool(access.proxy(address)).request(
-        method,
-        without_login(address),
-        headers=sent,
-        body=body,
-        # Of the kinds of retries only redirects; at another host these lose the credentials, as is urllib3's default.
-        retries=Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-        timeout=Timeout(connect=min(_CONNECTING, access.timeout), read=access.timeout),
-        preload_content=False,
-        decode_content=False,
-    )
+
+def fetch(
+    asked: Iterable[tuple[_Asked, str, Callable[[int], Take]]], access: Access
+) -> Generator[tuple[_Asked, Head | Exception]]:
+    """The answers to many GET requests to one server, as they come; to be closed where not all of them are waited for.
+
+    Asked are something to know the answer by, the address, and who takes the body: it is called with the status when the body
+    begins, and what it returns with each piece. In place of an answer there is a WebError, or what taking the body raised.
+    """
+    loop, waiting = _borrow(), iter(asked)
+    free = [Transfer(access) for _ in range(CONNECTIONS)]
+    running: dict[Transfer, _Asked] = {}
+    fresh = set(free)
+    answers: list[tuple[_Asked, Head | Exception]] = []
+    try:
+        while True:
+            while free and (following := next(waiting, None)) is not None:
+                one, address, taking = following
+                transfer = free.pop()
+                if transfer in fresh:
+                    fresh.remove(transfer)
+                    transfer.configure("GET", address, {}, None, None)
+                transfer.begin(address, taking)
+                loop.start(transfer)
+                running[transfer] = one
+            loop.push()  # so that the server is at work while the answers are looked at
+            yield from answers
+            if not running:
+                return
+            answers = []
+            for transfer in loop.turn():
+                answers.append((running.pop(transfer), transfer.error or transfer.head()))
+                free.append(transfer)
+    finally:
+        for transfer in running:
+            loop.drop(transfer)
+        _idle.append(loop)
 
 
 def interrupt() -> None:
     """Ends every request that is under way, however silent its server is, and has those to come fail: the process is to end."""
-    _stopped.set()
-    with _guard:
-        connections = list(_connections)
-    for connection in connections:
-        sock = connection.sock
-        if sock is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+    stopped.set()
     for other in list(_others):
         other.interrupt()
 
@@ -96,124 +153,31 @@ def interrupt_too(other: Interruptible) -> None:
     _others.add(other)
 
 
-_stopped = threading.Event()
-_guard = threading.RLock()  # the thread that a signal interrupts may hold it
-_connections: WeakSet[HTTPConnection] = WeakSet()
-_others: WeakSet[Interruptible] = WeakSet()
-
-
-@contextmanager
-def failing() -> Iterator[None]:
-    """Turns what urllib3 raises, in requests and while answers are read, into WebError."""
-    from urllib3.exceptions import HTTPError, LocationValueError, SSLError
-
-    try:
-        yield
-    except LocationValueError as error:
-        raise AddressError("this is no address that can be asked") from error
-    except HTTPError as error:
-        causes = _causes(error)
-        # A certificate that is not trusted will not be the next time.
-        raise WebError(_reason(causes), is_final=any(isinstance(cause, SSLError) for cause in causes)) from error
-
-
-def status(answer: Answer) -> str:
+def status(answer: Answer | Head) -> str:
     """What a server says, for people."""
-    return f"the server answers {answer.status} {answer.reason or ''}".rstrip()
+    return f"the server answers {answer.status} {answer.reason}".rstrip()
 
 
 def retry_after(answer: Answer) -> float:
     """How many seconds a server asks to wait; 0 where it does not say."""
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
+    from email.utils import parsedate_to_datetime
 
+    said = answer.headers.get("Retry-After")
+    if said.isdecimal():
+        return float(said)
     try:
-        return Retry().get_retry_after(answer) or 0.0
-    except InvalidHeader:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return 0.0
 
 
-@cache
-def _pool(proxy: str) -> PoolManager:
-    """The connections that all threads share."""
-    from urllib3 import PoolManager, ProxyManager
-    from urllib3.exceptions import LocationValueError
+_others: WeakSet[Interruptible] = WeakSet()
+_idle: list[Loop] = []  # with the connections that they keep
 
-    if not proxy:
-        return _known(PoolManager(maxsize=CONNECTIONS))
+
+def _borrow() -> Loop:
+    """A loop that nobody uses; the one that was used last is the likeliest to have a connection."""
     try:
-        login = Access().login(proxy)
-        headers = {"Proxy-Authorization": login.header()} if login else None
-        return _known(ProxyManager(without_login(proxy), maxsize=CONNECTIONS, proxy_headers=headers))
-    except (LocationValueError, ValueError) as error:
-        message = "the proxy that the environment names is no address that can be used"
-        hint = "HTTP_PROXY and HTTPS_PROXY are addresses such as http://proxy.example:3128"
-        raise RepositoryError(message, hint=hint) from error
-
-
-def _note(connection: HTTPConnection) -> None:
-    with _guard:
-        _connections.add(connection)
-
-
-def _refuse_if_stopped() -> None:
-    if _stopped.is_set():
-        message = "interrupted"
-        raise WebError(message, is_final=True)
-
-
-def _known(manager: PoolManager) -> PoolManager:
-    """The same, with connections that ``interrupt`` knows."""
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-
-    class Http(HTTPConnection):
-        def connect(self) -> None:
-            _note(self)
-            super().connect()
-            _refuse_if_stopped()
-
-    class Https(HTTPSConnection):
-        def connect(self) -> None:
-            _note(self)
-            super().connect()
-            _refuse_if_stopped()
-
-    class HttpPool(HTTPConnectionPool):
-        ConnectionCls = Http
-
-    class HttpsPool(HTTPSConnectionPool):
-        ConnectionCls = Https
-
-    manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
-    return manager
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An error and what it comes from, the first cause last."""
-    from urllib3.exceptions import MaxRetryError
-
-    causes = [error]
-    while True:
-        last = causes[-1]
-        inner = last.args[-1] if last.args and isinstance(last.args[-1], BaseException) else None
-        cause = last.reason if isinstance(last, MaxRetryError) else last.__cause__ or inner
-        if cause is None:
-            return causes
-        causes.append(cause)
-
-
-def _reason(causes: list[BaseException]) -> str:
-    """What went wrong, in plain words where urllib3 has its objects."""
-    from urllib3.exceptions import IncompleteRead, NameResolutionError, ReadTimeoutError
-
-    for error in causes:
-        match error:
-            case IncompleteRead():
-                return f"the answer ended {error.expected} bytes too early"
-            case ReadTimeoutError():
-                return "the server fell silent"
-            case NameResolutionError():
-                return "its name cannot be resolved"
-    first = causes[-1]
-    return (isinstance(first, OSError) and first.strerror) or str(first) or type(first).__name__
+        return _idle.pop()
+    except IndexError:
+        return Loop()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from buildgraph.cli.places import user_cache
 from tests.e2e import tiny
 from tests.e2e.test_remote import EVERYTHING, IMAGE, another
 from tests.e2e.workspace import Workspace
 from tests.remote import faults
 from tests.remote.faults import Fault, relay
-from tests.remote.servers import BazelRemote, bazel_remote, find_bazel_remote
+from tests.remote.programs import find_bazel_remote, store_folder
+from tests.remote.servers import BazelRemote, bazel_remote
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[BazelRemote]:
     """A bazel-remote."""
-    with bazel_remote(find_bazel_remote(Path(user_cache(os.environ), "tests")), tmp_path) as server:
+    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as server:
         yield server
 
 

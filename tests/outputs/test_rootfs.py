@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,60 @@ def test_layers_lie_over_one_another(tmp_path: Path) -> None:
     assert (root / "etc/l").readlink() == Path("/etc/a")
     assert (root / "etc/a").stat().st_mode & 0o7777 == 0o4755
     assert folders == {"etc": (0, 0o644)}
+
+
+LOWER = [("d", "dir"), ("d/a", "a"), ("d/s", "dir"), ("d/s/b", "b"), ("d/l", "-> a"), ("e", "e")]
+
+
+@pytest.mark.parametrize(
+    "upper",
+    [
+        [("d", "dir"), ("d/.wh..wh..opq", "")],
+        [("d", "dir"), ("d/.wh..wh..opq", ""), ("d/new", "n")],
+        [("d", "dir"), ("d/new", "n"), ("d/a", "again"), ("d/.wh..wh..opq", "")],
+        [("d/s", "dir"), ("d/s/.wh..wh..opq", "")],
+        [("d", "dir"), ("d/s", "dir"), ("d/s/c", "c"), ("d/.wh..wh..opq", "")],
+        [(".wh..wh..opq", ""), ("f", "f")],
+        [("f", "dir"), ("f/.wh..wh..opq", ""), ("f/g", "g")],
+        [("d", "dir"), ("d/.wh.a", ""), ("d/.wh.s", ""), (".wh.e", "")],
+        [(".wh.d", ""), ("d", "dir"), ("d/new", "n")],
+        [("d", "dir"), ("d/.wh.nothing", "")],
+    ],
+    ids=lambda members: " ".join(name for name, _ in members),
+)
+@pytest.mark.skipif(not shutil.which("umoci"), reason="umoci is not here")
+def test_whiteouts_are_those_of_another_tool(tmp_path: Path, upper: list[tuple[str, str]]) -> None:
+    """umoci's, by the Open Containers Initiative, which wrote layer.md.
+
+    "Layers may remove all of the children using an opaque whiteout entry", "whiteout files MUST only apply to resources in
+    lower/parent layers. Files that are present in the same layer as a whiteout file can only be hidden by whiteout files in
+    subsequent layers", and they may come after what is beside them.
+    """
+    layers = [layer(tmp_path / "1", *LOWER, mode=0o755), layer(tmp_path / "2", *upper, mode=0o755)]
+    unpack(layers, tmp_path / "root")
+    image = f"{tmp_path}/layout:x"
+    run = partial(subprocess.run, check=True, capture_output=True, cwd=tmp_path)
+    run(["umoci", "init", "--layout", "layout"])
+    run(["umoci", "new", "--image", image])
+    for number, path in enumerate(layers):
+        with gzip.open(path) as compressed:
+            (tmp_path / f"{number}.tar").write_bytes(compressed.read())
+        run(["umoci", "raw", "add-layer", "--image", image, f"{number}.tar"])
+    run(["umoci", "raw", "unpack", "--rootless", "--image", image, "theirs"])
+
+    assert tree(tmp_path / "root") == tree(tmp_path / "theirs")
+
+
+def tree(root: Path) -> dict[str, str]:
+    """What is in a folder: files' text, where links lead, folders."""
+    return {
+        str(path.relative_to(root)): f"-> {path.readlink()}"
+        if path.is_symlink()
+        else "dir"
+        if path.is_dir()
+        else path.read_text()
+        for path in root.rglob("*")
+    }
 
 
 @pytest.mark.parametrize(

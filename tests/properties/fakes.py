@@ -95,7 +95,7 @@ class MemoryStore:
         record = record_from_json(self.actions.get(action), action)
         return record if record and all(output.digest in self.blobs for output in record.outputs) else None
 
-    def prepare(self, deep_keys: Iterable[Digest]) -> None:
+    def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool]) -> None:
         """Everything is at hand."""
 
     def deep(self, key: Digest) -> DeepRecord | None:
@@ -196,8 +196,13 @@ class MemoryRunner:
         self.before: dict[str, Record | None] = {}
         self.guard = threading.Lock()
         self.locks: dict[Digest, threading.Lock] = {}
+        self.prepared: set[Digest] = set()
+
+    def prepare(self, actions: Sequence[Action]) -> None:
+        self.prepared.update(action.key for action in actions)
 
     def lookup(self, action: Action) -> Record | None:
+        assert action.key in self.prepared, "looked up by itself"
         self.log.determined[action.node.id] = action.key
         return self.store.record(action.key)
 

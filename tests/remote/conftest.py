@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from buildgraph.cli.places import user_cache
-from tests.remote.servers import BazelRemote, bazel_remote, find_bazel_remote, find_casd
+from tests.remote.programs import find_azurite, find_bazel_remote, find_casd, find_fake_gcs, store_folder
+from tests.remote.servers import BazelRemote, bazel_remote
 from tests.servers import find_packaged
 
 
 @pytest.fixture(scope="session")
 def bazel_remote_program() -> Path:
     """bazel-remote."""
-    return find_bazel_remote(Path(user_cache(os.environ), "tests"))
+    return find_bazel_remote(store_folder())
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +28,22 @@ def bazel_remote_server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_p
 @pytest.fixture(scope="session")
 def casd_program() -> Path:
     """buildbox-casd."""
-    return find_casd(Path(user_cache(os.environ), "tests"))
+    return find_casd(store_folder())
 
 
 @pytest.fixture(scope="session")
 def registry_program() -> Path:
     """The distribution's docker-registry."""
-    return find_packaged("docker-registry", "usr/bin/docker-registry", Path(user_cache(os.environ), "tests"))
+    return find_packaged("docker-registry", "usr/bin/docker-registry", store_folder())
+
+
+@pytest.fixture(scope="session")
+def fake_gcs_program() -> Path:
+    """Google's storage."""
+    return find_fake_gcs(store_folder())
+
+
+@pytest.fixture(scope="session")
+def azurite_program() -> list[str | Path]:
+    """Azure's storage."""
+    return find_azurite(store_folder())

@@ -42,7 +42,7 @@ class StoreContract:
             self.read(store, blob_of(b"nowhere"))
 
     def test_a_blob_comes_back_as_it_was(self, store: Store, tmp_path: Path) -> None:
-        for data in (b"x", b"\0\r\n\xff" * 1000, os.urandom(3 << 20)):
+        for data in (b"x", b"\0\r\n\xff" * 1000, os.urandom(3 << 20), os.urandom(11 << 20)):  # the last in several parts
             blob = self.keep(store, tmp_path, data)
             assert store.missing([blob]) == []
             assert self.read(store, blob) == data

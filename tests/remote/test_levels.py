@@ -22,7 +22,7 @@ class Counting:
     def __init__(self, store: FolderStore) -> None:
         self.store = store
         self.asked: list[str] = []
-        self.failing: dict[str, StoreError] = {}
+        self.failing: dict[str, Exception] = {}
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
@@ -176,3 +176,33 @@ def test_a_blob_that_left_this_machine_meanwhile_is_told(near: Counting, far: Co
     shared.finish(lambda _: None)
     assert sum(shared.lost.values()) == 1
     assert shared.levels[1].results_sent == 0
+
+
+def test_a_mistake_while_sending_is_told_and_nothing_else(
+    near: Counting, far: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of stores too: it is neither lost nor the end of the build."""
+
+    def broken(_: object) -> bytes:
+        message = "no such field"
+        raise KeyError(message)
+
+    monkeypatch.setattr("buildgraph.remote.result.to_bytes", broken)
+    shared = two(near, far, tmp_path / "one", CI)
+    record, key, deep = made(cas_in(tmp_path / "one"))
+    shared.share(record, key, deep)
+    shared.finish(lambda _: None)
+    (reason,) = shared.lost
+    assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")
+    assert [level.results_sent for level in shared.levels] == [0, 0]
+
+
+def test_a_mistake_in_a_store_is_a_miss_that_is_told(near: Counting, far: Counting, tmp_path: Path) -> None:
+    """In a look-up and in a transfer; the far store still gives what it has."""
+    _, key = give(far.store, tmp_path / "origin", CI)
+    near.failing["result"] = near.failing["read"] = KeyError("no such field")
+    shared = two(near, far, tmp_path / "one")
+    (found,) = shared.look_up("deep", [key])
+    assert shared.bring_all([found.record]) == [True]
+    (reason,) = shared.levels[0].failed
+    assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")

@@ -1,14 +1,24 @@
-"""Object storage as a store, with moto's S3."""
+"""Object storage as a store: moto's S3, as it is and with access control, Google's and Azure's."""
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from buildgraph.keys.digest import digest_text
 from buildgraph.remote.objects import ObjectStore
-from tests.remote.contract import StoreContract
+from buildgraph.remote.store import AbsentError, RefusedError
+from tests.remote.contract import KEYS, StoreContract
+from tests.remote.makers import CI, blob_of, cas_in, give, sharing
+from tests.remote.servers import azurite, fake_gcs, strict_s3
+
+BUCKET = "bucket"
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +59,161 @@ class TestS3(StoreContract):
     @pytest.fixture
     def store(self, bucket: str) -> ObjectStore:
         return ObjectStore(f"s3://{bucket}/some/path", 10)
+
+
+class TestGoogle(StoreContract):
+    """So does Google's storage."""
+
+    title = "GCS: fake-gcs-server"
+
+    @pytest.fixture
+    def store(self, google: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
+        return opened("gs", google, monkeypatch, tmp_path)
+
+
+class TestAzure(StoreContract):
+    """So does Azure's."""
+
+    title = "Azure: Azurite"
+
+    @pytest.fixture
+    def store(self, azure: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
+        return opened("az", azure, monkeypatch, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def google(fake_gcs_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with fake_gcs(fake_gcs_program, tmp_path_factory.mktemp("gcs"), BUCKET) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def azure(azurite_program: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with azurite(azurite_program, tmp_path_factory.mktemp("azurite"), BUCKET) as environment:
+        yield environment
+
+
+def opened(scheme: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> ObjectStore:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return ObjectStore(f"{scheme}://{BUCKET}/{folder.name}", 10)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_what_is_there_is_not_replaced(
+    scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two that write a blob the first one counts, by a condition that the server checks; a later one cannot damage it."""
+    if scheme == "s3":
+        store = ObjectStore(f"s3://{request.getfixturevalue('bucket')}/{tmp_path.name}", 10)
+    else:
+        store = opened(scheme, request.getfixturevalue({"gs": "google", "az": "azure"}[scheme]), monkeypatch, tmp_path)
+    blob, stream = blob_of(b"right"), io.BytesIO()
+    for data in (b"right", b"wrong"):
+        (tmp_path / "source").write_bytes(data)
+        store.write(blob, tmp_path / "source")
+    store.read(blob, stream)
+    assert stream.getvalue() == b"right"
+
+
+@dataclass(frozen=True)
+class Strict:
+    """An S3 that checks who asks; its bucket ``strict`` belongs to an owner, who lets others in."""
+
+    url: str
+    owner: dict[str, str]
+
+    def user(self, *actions: str, of: str = "arn:aws:s3:::strict*") -> dict[str, str]:
+        """Credentials of a new user who may do these with the bucket's objects, or with the bucket."""
+        name = f"user{len(self._client('iam').list_users()['Users'])}"
+        statement = {"Effect": "Allow", "Action": actions, "Resource": of}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self._client("iam").create_user(UserName=name)
+        self._client("iam").put_user_policy(UserName=name, PolicyName="x", PolicyDocument=policy)
+        made = self._client("iam").create_access_key(UserName=name)["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+
+    def open(self, credentials: dict[str, str], path: str = "path") -> ObjectStore:
+        """The store as somebody sees it."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"AWS_ENDPOINT": self.url, "AWS_REGION": "us-east-1", **credentials}.items():
+                patch.setenv(name, value)
+            return ObjectStore(f"s3://strict/{path}", 10)
+
+    def begin(self) -> None:
+        """Makes the bucket, and has access control begin."""
+        from urllib3 import request
+
+        self._client("s3").create_bucket(Bucket="strict")
+        self.owner.update(self.user("*", of="*"))
+        assert request("POST", f"{self.url}/moto-api/reset-auth", body=b"0").status == 200
+
+    def _client(self, service: str) -> Any:
+        import boto3  # type: ignore[import-untyped]
+
+        key, secret = self.owner.get("AWS_ACCESS_KEY_ID", "x"), self.owner.get("AWS_SECRET_ACCESS_KEY", "x")
+        return boto3.client(
+            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
+        )
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    with strict_s3(tmp_path_factory.mktemp("strict")) as url:
+        made = Strict(url, {})
+        made.begin()
+        yield made
+
+
+class TestS3WithoutListing(StoreContract):
+    """It does so for somebody who may not list, to whom S3 says 403 for what is not there."""
+
+    title = "S3: moto, no listing"
+
+    @pytest.fixture
+    def store(self, strict: Strict, tmp_path: Path) -> ObjectStore:
+        return strict.open(strict.user("s3:GetObject", "s3:PutObject"), tmp_path.name)
+
+
+def test_who_may_not_list_has_hits_and_misses(strict: Strict, tmp_path: Path) -> None:
+    """However many misses there are, the store is asked on, and nothing of it counts as a failure."""
+    _, key = give(strict.open(strict.user("s3:GetObject", "s3:PutObject")), tmp_path / "origin", CI)
+    shared = sharing(strict.open(strict.user("s3:GetObject")), cas_in(tmp_path / "here"), writes=False)
+    for number in range(10):
+        assert shared.look_up("deep", [digest_text(f"nobody's {number}")]) == []
+    (found,) = shared.look_up("deep", [key])
+    assert shared.bring_all([found.record]) == [True]
+    assert shared.levels[0].summary() == "cache  the store: 1 hit, 10 misses; 41 B received"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"AWS_SECRET_ACCESS_KEY": "wrong"}, {"AWS_ACCESS_KEY_ID": "AKIANOBODY", "AWS_SECRET_ACCESS_KEY": "x"}]
+)
+def test_wrong_credentials_are_no_misses(strict: Strict, wrong: dict[str, str], tmp_path: Path) -> None:
+    """Their answer is a 403 too, with another code."""
+    store = strict.open(strict.user("s3:GetObject") | wrong)
+    with pytest.raises(RefusedError, match="403"):
+        store.result(KEYS[0])
+    with pytest.raises(RefusedError, match="403"):
+        store.missing([blob_of(b"x")])
+
+
+def test_who_may_list_and_not_read_is_refused(strict: Strict) -> None:
+    """S3 would say 404 to him if it were not there."""
+    store = strict.open(strict.user("s3:ListBucket"))
+    with pytest.raises(RefusedError, match="403"):
+        store.result(KEYS[0])
+    with pytest.raises(RefusedError, match="403"):
+        store.read(blob_of(b"x"), io.BytesIO())
+
+
+def test_who_may_only_read_is_refused_when_writing(strict: Strict, tmp_path: Path) -> None:
+    """That is no miss."""
+    store = strict.open(strict.user("s3:GetObject"))
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(AbsentError):
+        store.read(blob_of(b"nowhere"), io.BytesIO())
+    with pytest.raises(RefusedError, match="403"):
+        store.write(blob_of(b"x"), tmp_path / "x")
+    with pytest.raises(RefusedError, match="403"):
+        store.put_result(KEYS[0], b"x", [])

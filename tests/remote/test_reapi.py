@@ -18,10 +18,12 @@ from buildgraph.remote.protobuf import field
 from buildgraph.remote.reapi import RemoteExecutionStore, _parsed, _Server
 from buildgraph.remote.store import AbsentError, Blob, RefusedError, Store, StoreError
 from buildgraph.web.access import Access
+from tests.conftest import ROOT
 from tests.remote.contract import KEYS, StoreContract
 from tests.remote.faults import relay, silent
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
 from tests.remote.servers import BazelRemote, casd
+from tests.servers import free_port
 from tests.waiting import wait_for
 
 
@@ -165,3 +167,31 @@ def test_who_stops_bg_need_not_wait_for_a_silent_server(bazel_remote_server: Baz
         assert failed[0] != "the server fell silent"
         with pytest.raises(StoreError, match="interrupted"):
             store.result(KEYS[0])
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+def test_nothing_but_bg_says_why_there_is_no_connection(bazel_remote_server: BazelRemote, scheme: str) -> None:
+    """grpc's core would write lines of its own between those of the build, where a server does not speak TLS for instance."""
+    port = urlsplit(bazel_remote_server.grpc).port if scheme == "grpcs" else free_port()
+    script = f"""
+from buildgraph.remote.reapi import RemoteExecutionStore
+from buildgraph.remote.store import StoreError
+from buildgraph.web.access import Access
+store = RemoteExecutionStore("{scheme}://127.0.0.1:{port}", Access(timeout=5))
+try:
+    store.missing([])
+except StoreError as error:
+    print(error)
+store.close()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("the server cannot be reached: ")
+    assert done.stderr == ""
