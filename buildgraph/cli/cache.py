@@ -180,10 +180,14 @@ def _verify(options: argparse.Namespace, held: _Cache) -> int:
         if options.sample < 1:
             digests = checkup.drawn(digests, options.sample, seed)
         findings = _examine(inventory, digests, held)
+        differing = held.records.differing()
     if options.json:
-        show([to_json({"blobs": len(digests), "of": len(inventory.blobs), "seed": seed, "findings": _findings_json(findings)})])
+        answer = {"blobs": len(digests), "of": len(inventory.blobs), "seed": seed, "differing": differing}
+        show([to_json({**answer, "findings": _findings_json(findings)})])
     else:
         _show_findings(findings)
+        if differing:  # no fault: a kill may come between the two
+            show([f"the journal says otherwise of {counted(differing, 'record')}; `bg cache repair` writes it anew"])
         drawn = f" of {len(inventory.blobs)}, drawn with --seed {seed}" if options.sample < 1 else ""
         show([f"{counted(len(digests), 'file')}{drawn} and {counted(sum(inventory.counts.values()), 'record')} read"])
     if findings:
@@ -200,18 +204,19 @@ def _examine(inventory: Inventory, digests: Sequence[str], held: _Cache) -> list
 
 def _repair(options: argparse.Namespace, held: _Cache) -> int:
     with held.session.use.alone():
+        held.records.mend()
         inventory = held.inventory()
         findings = _examine(inventory, sorted(inventory.blobs), held)
         checkup.mend(findings, inventory, held.cas, held.records)
     if options.json:
-        show([to_json({"dropped": _findings_json(findings)})])
+        show([to_json({"dropped": _findings_json(findings), "made_again": held.records.made_again})])
         return 0
     _show_findings(findings)
     show(
         [
             f"{counted(len(findings), 'fault')} mended; damaged files are in {held.root / 'quarantine'}"
             if findings
-            else "nothing is wrong"
+            else f"nothing {'else ' if held.records.made_again else ''}is wrong"
         ]
     )
     return 0

@@ -35,6 +35,7 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
+from buildgraph.plan.recovery import Judge
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
@@ -246,7 +247,7 @@ class Session:
     @cached_property
     def records(self) -> Records:
         """The records."""
-        return Records(self.cache_folder, notice=self.console.say)
+        return Records(self.cache_folder, notice=self.console.say, judge=Judge(self.cache_folder))
 
     @cached_property
     def locks(self) -> ActionLocks:

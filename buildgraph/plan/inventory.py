@@ -131,7 +131,7 @@ def _take_row(
         name = str(row.value.get("package") or row.value.get("address") or row.key)
         found.held.append(Held("fetched", name, used_at, ((row.kind, row.key),), blobs, stored_at=row.stored_at))
         return True
-    if row.kind not in {ACTION, DEEP, LAST, WANTED} or _is_newer(row.value):
+    if row.kind not in {ACTION, DEEP, LAST, WANTED} or is_newer(row.value):
         found.foreign.update(digests_in(row.value))
         return True
     record = record_from_json(row.value, Digest(row.key)) if row.kind == ACTION else None
@@ -149,7 +149,7 @@ def _take_row(
     return any((record, deep, last, wanted))
 
 
-def _is_newer(value: Mapping[str, Any]) -> bool:
+def is_newer(value: Mapping[str, Any]) -> bool:
     """Whether a later version of bg wrote a record, which this one cannot judge."""
     number = value.get("format", FORMAT)
     return isinstance(number, int) and number > FORMAT
