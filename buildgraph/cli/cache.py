@@ -1,4 +1,4 @@
-"""`bg cache`: what the cache holds, making room in it, mending it, keeping targets in it, and handing results on as a file."""
+"""`bg cache`: what the cache holds, making room in it, mending it, keeping targets in it, and handing results on."""
 
 from __future__ import annotations
 
@@ -347,6 +347,14 @@ def _import(options: argparse.Namespace, held: _Cache) -> int:
     return 0
 
 
+def _push(options: argparse.Namespace, held: _Cache) -> int:
+    from buildgraph.cli.push import push
+
+    with held.session.use.together():
+        inventory = held.inventory()
+        return push(options, held.session, held.selected(inventory, options.targets), inventory)
+
+
 def _from_here(name: str, session: Session) -> Path:
     return session.settings.here / name
 
@@ -370,4 +378,5 @@ _OPERATIONS: dict[str, Callable[[argparse.Namespace, _Cache], int]] = {
     "rm": _rm,
     "export": _export,
     "import": _import,
+    "push": _push,
 }

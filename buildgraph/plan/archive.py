@@ -64,7 +64,7 @@ class Taken:
 
 def pack(path: Path, results: Iterable[Held], inventory: Inventory, cas: Cas) -> Packed:
     """Writes an archive of results whose files are all there; the same results give the same bytes. Raises CacheError."""
-    chosen = sorted((held for held in results if _is_whole(held, inventory)), key=lambda held: held.action)
+    chosen = sorted((held for held in results if is_whole(held, inventory)), key=lambda held: held.action)
     blobs = sorted({digest for held in chosen for digest in held.blobs if digest in inventory.blobs})
     sizes = {digest: inventory.blobs[digest].size for digest in blobs}
     lines = [{"buildgraph-cache": FORMAT, "blobs": len(blobs), "bytes": sum(sizes.values())}, *map(list, sizes.items())]
@@ -79,7 +79,8 @@ def pack(path: Path, results: Iterable[Held], inventory: Inventory, cas: Cas) ->
     return Packed(len(chosen), len(blobs), sum(sizes.values()))
 
 
-def _is_whole(held: Held, inventory: Inventory) -> bool:
+def is_whole(held: Held, inventory: Inventory) -> bool:
+    """Whether a result has a record, and all of its outputs are in the cache."""
     return held.record is not None and all(
         (blob := inventory.blobs.get(output.digest)) is not None and blob.size == output.size for output in held.record.outputs
     )

@@ -115,12 +115,17 @@ def encrypted(folder: Path) -> Fault:
     return fault
 
 
-def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
+def heard(sent: list[bytes]) -> Fault:
+    """No fault: everything is handed on, and what clients send is kept."""
+    return _changing(lambda data: (data, False), sent.append)
+
+
+def _changing(change: Callable[[bytes], tuple[bytes, bool]], hear: Callable[[bytes], object] = lambda _: None) -> Fault:
     """Hands on requests as they are, and answers as ``change`` has them, which says when to end."""
 
     def fault(client: socket.socket, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as server:
-            asking = threading.Thread(target=_copy, args=[client, server])
+            asking = threading.Thread(target=_copy, args=[client, server, hear])
             asking.start()
             with suppress(OSError):
                 while data := server.recv(_AT_ONCE):
@@ -136,9 +141,10 @@ def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
     return fault
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket, hear: Callable[[bytes], object]) -> None:
     with suppress(OSError):
         while data := source.recv(_AT_ONCE):
+            hear(data)
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
