@@ -310,6 +310,8 @@ def _rm(options: argparse.Namespace, held: _Cache) -> int:
 
 
 def _export(options: argparse.Namespace, held: _Cache) -> int:
+    from buildgraph.cli import sharing
+
     path = _from_here(options.file, held.session)
     with held.session.use.together():
         inventory = held.inventory(texts=True)
@@ -319,9 +321,13 @@ def _export(options: argparse.Namespace, held: _Cache) -> int:
         elif options.since_run or options.used:
             began = archive.run_began(held.root)
             chosen = [one for one in chosen if (one.used_at if options.used else one.stored_at) > began]
-        packed = archive.pack(path, chosen, inventory, held.cas)
-    told = {"results": packed.results, "blobs": packed.blobs, "size": packed.size}
-    line = f"{counted(packed.results, 'result')} with {counted(packed.blobs, 'file')}, {size(packed.size)}"
+        seal = sharing.seal_of(held.session.manifest, held.session.settings, held.cas, held.session.console.say)
+        packed = archive.pack(path, chosen, inventory, held.cas, seal)
+    told = {"results": packed.results, "unsigned": packed.unsigned, "blobs": packed.blobs, "size": packed.size}
+    signed = packed.results - packed.unsigned
+    line = (
+        f"{counted(packed.results, 'result')}, {signed} of them signed, with {counted(packed.blobs, 'file')}, {size(packed.size)}"
+    )
     show([to_json(told) if options.json else line])
     return 0
 
@@ -335,10 +341,13 @@ def _written(path: Path) -> float:
 
 
 def _import(options: argparse.Namespace, held: _Cache) -> int:
-    path, tier = _from_here(options.file, held.session), held.session.settings.tier
+    from buildgraph.cli import sharing
+
+    path = _from_here(options.file, held.session)
+    believed = sharing.believed_of(held.session.manifest, held.session.settings)
     room = archive.free_room(held.root) if options.max_size is None else options.max_size
     with held.session.use.together():
-        taken = archive.unpack(path, held.cas, held.records, tier, room)
+        taken = archive.unpack(path, held.cas, held.records, believed, room)
     archive.mark_run(held.root)
     left = [f"{counted(count, 'record')} left out: {reason}" for reason, count in sorted(taken.left_out.items())]
     told = {"results": taken.results, "blobs": taken.blobs, "size": taken.size, "left_out": taken.left_out}

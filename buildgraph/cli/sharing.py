@@ -12,8 +12,10 @@ from buildgraph.cache.cas import Cas
 from buildgraph.errors import UsageError
 from buildgraph.execute.credentials import docker_helper
 from buildgraph.keys import ed25519
+from buildgraph.plan.archive import Believed, Seal
 from buildgraph.remote import connect
 from buildgraph.remote.level import summaries
+from buildgraph.remote.sealing import believed, sealer
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, is_tier
 from buildgraph.report.console import seconds
@@ -70,8 +72,26 @@ def open_remotes(
             say(f"cache  {level.name}: nothing is sent there, since {silent}")
         if level.reads and not level.unsigned and not trust.writers:
             say(f"cache  {level.name}: nothing is taken from there, since `trust:` in the manifest names no key")
-    author = Author(settings.result_keys, settings.tier, _builder(settings.environment))
-    return SharedCache(levels, trust, author, cas, cancelled)
+    return SharedCache(levels, trust, author_of(settings), cas, cancelled)
+
+
+def author_of(settings: Settings) -> Author:
+    """Who signs what this run makes."""
+    return Author(settings.result_keys, settings.tier, _builder(settings.environment))
+
+
+def seal_of(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> Seal:
+    """What signs the results that go into an archive. Raises ManifestError."""
+    trust = connect.trust(manifest, settings.tier)
+    silent = _why_nothing_is_sent(settings, trust)
+    if silent and trust.writers:
+        say(f"cache  results are not signed, since {silent}: machines with this manifest will not take them")
+    return sealer(Author() if silent and trust.writers else author_of(settings), cas)
+
+
+def believed_of(manifest: Manifest, settings: Settings) -> Believed:
+    """Whose results are taken from an archive. Raises ManifestError."""
+    return believed(connect.trust(manifest, settings.tier))
 
 
 def _why_nothing_is_sent(settings: Settings, trust: Trust) -> str:

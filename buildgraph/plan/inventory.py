@@ -166,7 +166,8 @@ def _result(
     stored_at = max([*([known[1]] if known else []), *(at for _, _, at in deeps)])
     noted = blobs.get(record.document) if record else None
     rows = [*([(ACTION, action)] if known else []), *((DEEP, key) for key, _, _ in deeps)]
-    named = {str(deep.document) for _, deep, _ in deeps} | (blobs_of(record) if record else set())
+    named = {str(digest) for _, deep, _ in deeps for digest in (deep.document, deep.envelope) if digest}
+    named |= blobs_of(record) if record else set()
     return Held(
         "result",
         record.node if record else "a deep key without a result",
@@ -182,7 +183,8 @@ def _result(
 
 def blobs_of(record: Record) -> set[str]:
     """The blobs that a record names."""
-    return {record.document, *([record.log] if record.log else []), *(output.digest for output in record.outputs)}
+    beside = {digest for digest in (record.log, record.envelope) if digest}
+    return {record.document, *beside, *(output.digest for output in record.outputs)}
 
 
 def _with_texts(held: Held, cas: Cas) -> Held:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from buildgraph.keys.digest import Digest, parse_digest
@@ -67,8 +67,8 @@ def to_bytes(result: Result) -> bytes:
         "kind": result.kind,
         "key": result.key,
         "tier": result.tier,
-        "record": record_to_json(result.record),
-        "deep": None if result.deep is None else deep_to_json(result.deep),
+        "record": record_to_json(replace(result.record, envelope=None)),
+        "deep": None if result.deep is None else deep_to_json(replace(result.deep, envelope=None)),
         "blobs": {digest: list(blob) for digest, blob in sorted(result.blobs.items())},
         "builder": dict(result.builder),
     }
@@ -91,6 +91,8 @@ def from_bytes(data: bytes, kind: Kind, key: Digest, tier: str) -> Result | None
         builder = {str(name): str(value) for name, value in content["builder"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
+    # Where an envelope is kept is this machine's.
+    record, deep = replace(record, envelope=None), deep and replace(deep, envelope=None)
     named = named_blobs(record, deep)
     whole = all(digest in blobs and size in {None, blobs[digest].size} for digest, size in named.items())
     return Result(kind, key, tier, record, {digest: blobs[digest] for digest in named}, deep, builder) if whole else None

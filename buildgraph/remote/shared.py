@@ -272,12 +272,7 @@ class SharedCache:
         """The name of a blob on the wire."""
         known = self._sums.get(digest)
         if known is None:
-            hasher, size = hashlib.sha256(), 0
-            with self._cas.path(digest).open("rb", buffering=0) as stream:
-                while chunk := stream.read(_CHUNK):
-                    hasher.update(chunk)
-                    size += len(chunk)
-            known = self._sums[digest] = Blob(hasher.hexdigest(), size)
+            known = self._sums[digest] = blob_of(self._cas.path(digest))
         return known
 
     def _later(self, action: Callable[..., None], *arguments: object) -> Future[None]:
@@ -314,6 +309,16 @@ def _check(found: str, wanted: Digest) -> None:
     if found != wanted:
         message = "a blob has other bytes than its name says"
         raise StoreError(message)
+
+
+def blob_of(path: Path) -> Blob:
+    """The name on the wire of a file's content. Raises OSError."""
+    hasher, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+    return Blob(hasher.hexdigest(), size)
 
 
 class _Bounded:
