@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import UsageError
-from buildgraph.execute.credentials import docker_helper
+from buildgraph.execute.credentials import docker_helper, own
 from buildgraph.keys import ed25519
 from buildgraph.plan.archive import Believed, Seal
 from buildgraph.remote import connect
@@ -19,7 +19,9 @@ from buildgraph.remote.sealing import believed, sealer
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, is_tier
 from buildgraph.report.console import seconds
-from buildgraph.web.access import Access
+from buildgraph.web.access import Access, Own
+from buildgraph.workspace.credentials import FILE_NAME as CREDENTIALS
+from buildgraph.workspace.credentials import find_entry, load_credentials
 from buildgraph.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -64,7 +66,13 @@ def open_remotes(
     """The caches that the manifest names. Raises ManifestError."""
     access = replace(Access.of(settings.environment), timeout=TIMEOUT, helper=docker_helper(settings.environment))
     trust = connect.trust(manifest, settings.tier)
-    levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
+    entries = load_credentials(settings.user_config / CREDENTIALS)
+
+    def known(url: str) -> Own | None:
+        entry = find_entry(entries, url)
+        return own(entry, settings.environment) if entry else None
+
+    levels = connect.levels(manifest.remotes, settings.root, access, known, reads=settings.reads_remotes)
     silent = _why_nothing_is_sent(settings, trust)
     for level in levels:
         if level.writes and not level.unsigned and silent:

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from buildgraph import __version__
 from buildgraph.errors import RepositoryError
-from buildgraph.web.access import Access, Login, without_login
+from buildgraph.web.access import Access, Header, Login, without_login
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -54,15 +54,17 @@ def request(
 
     _refuse_if_stopped()
     sent = {"User-Agent": f"buildgraph/{__version__}", **(headers or {})}
-    login = login or access.login(address)
-    if login is not None and "Authorization" not in sent:
-        sent["Authorization"] = login.header()
+    own = Header("Authorization", login.header()) if login else access.header(address)
+    if own is not None and own.name not in sent:
+        sent[own.name] = own.value
     return _pool(access.proxy(address)).request(
         method,
         without_login(address),
         headers=sent,
         body=body,
         # Of the kinds of retries only redirects; at another host these lose the credentials, as is urllib3's default.
+        # A header of another name they would keep, so that request ends where it was to go.
+        redirect=own is None or own.name.lower() == "authorization",
         retries=Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
         timeout=Timeout(connect=min(_CONNECTING, access.timeout), read=access.timeout),
         preload_content=False,
