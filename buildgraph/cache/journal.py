@@ -124,9 +124,7 @@ class Journal:
         """A descriptor of the journal; None where there is no plain file."""
         try:
             descriptor = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except PermissionError:
-            raise
-        except OSError:  # missing, a folder, a link
+        except OSError:  # missing, a folder, a link, another user's
             return None
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor

@@ -292,8 +292,6 @@ class Records:
                 database = open_database(self._folder, self._journal)
                 if not database.is_journalled:
                     self._recover(database, aside)
-                elif aside:
-                    raise AssertionError  # what was moved aside is not there
             except database_errors() as error:
                 if last or not is_damage(error):
                     return self._open_to_read(error)

@@ -89,7 +89,7 @@ def _stats(options: argparse.Namespace, held: _Cache) -> int:
         "size": inventory.size(),
         "blobs": {"count": len(inventory.blobs), "size": sum(blob.size for blob in inventory.blobs.values())},
         "records": {kind: {"count": count, "size": inventory.bytes[kind]} for kind, count in sorted(inventory.counts.items())},
-        "database": storage.size_of(held.root / "records"),
+        "database": storage.size_of(held.root / "records") + storage.size_of(held.records.journal),
         "held": {kind: {"count": len(some), "size": sum(map(inventory.size_of, some))} for kind, some in kinds.items()},
         "used": {"oldest": int(min(used)), "newest": int(max(used))} if used else None,
         "kept": sum(one.action in held.kept(inventory, now) for one in inventory.results),

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
@@ -35,7 +35,6 @@ from buildgraph.plan.inputs import Environment, Inputs
 from buildgraph.plan.nodes import Nodes, make_nodes, wanted_architectures
 from buildgraph.plan.readings import Readings, parse_lines
 from buildgraph.plan.rebuild import Rebuilder
-from buildgraph.plan.recovery import Judge
 from buildgraph.plan.store import RecordStore
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Builtins, Table, is_known
@@ -55,6 +54,7 @@ from buildgraph.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildgraph.execute.sources import Sources
+    from buildgraph.plan.recovery import Judge
     from buildgraph.remote.shared import SharedCache
 
 
@@ -72,6 +72,7 @@ class Session:
     _graph_is_kept: bool = False
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
+    _recovery: Judge | None = None
     planned: bool = False
     look: quick.Look | None = None
 
@@ -247,7 +248,15 @@ class Session:
     @cached_property
     def records(self) -> Records:
         """The records."""
-        return Records(self.cache_folder, notice=self.console.say, judge=Judge(self.cache_folder))
+        return Records(self.cache_folder, notice=self.console.say, judge=self._judge)
+
+    def _judge(self, kind: str, key: str, value: Mapping[str, Any]) -> str:
+        """Why a record is left out where the records are made again, which most runs do not see."""
+        if self._recovery is None:
+            from buildgraph.plan.recovery import Judge
+
+            self._recovery = Judge(self.cache_folder)
+        return self._recovery(kind, key, value)
 
     @cached_property
     def locks(self) -> ActionLocks:

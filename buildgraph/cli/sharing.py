@@ -93,7 +93,7 @@ def seal_of(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str
     trust = connect.trust(manifest, settings.tier)
     silent = _why_nothing_is_sent(settings, trust)
     if silent and trust.writers:
-        say(f"cache  results are not signed, since {silent}: machines with this manifest will not take them")
+        say(f"cache  what was built here is not signed, since {silent}: who has this manifest will not take it")
     return sealer(Author() if silent and trust.writers else author_of(settings), cas)
 
 

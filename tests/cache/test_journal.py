@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -305,6 +306,32 @@ def test_a_journal_is_made_again_from_the_database(records: Records, root: Path,
     records.close()
     lose(root)
     assert records.get_many("action", CONTENT) == CONTENT
+
+
+def test_a_journal_of_another_user_is_replaced(spawn: Spawn) -> None:
+    """Whoever may write the folder goes on after root wrote the journal once; it takes root to test that."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        root = Path(folder, "cache")
+        with closing(Records(root)) as records:
+            records.put_many("action", CONTENT)
+        for path in (Path(folder), root, *root.rglob("*")):
+            os.chown(path, 65534, 65534)
+        os.chown(root / "records.journal", 0, 0)
+        lines = """
+Records(root).get("action", "1")  # loads what this user may not
+os.setuid(65534)
+records = Records(root)
+records.put("action", "theirs", {"n": 1})
+records.close()
+"""
+        with spawn(lines.replace("root", f"Path({str(root)!r})")) as process:
+            assert process.communicate(timeout=60) == ("", "")
+        assert (root / "records.journal").stat().st_uid == 65534
+        lose(root)
+        with closing(Records(root)) as records:
+            assert len(list(records.iter("action"))) == 51
 
 
 @pytest.mark.parametrize("obstacle", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
