@@ -4,7 +4,7 @@
     ├── BuildError        1   an action failed: its recipe is at fault, or its inputs
     ├── UsageError        2   the command line does not make sense
     ├── TargetError       3   a label or pattern names nothing, more than one thing, or what is not built yet
-    ├── ManifestError     4   buildgraph.yaml cannot be used
+    ├── ManifestError     4   buildgraph.yaml, or the user's credentials.yaml, cannot be used
     ├── RecipeError       5   a recipe cannot be read, or says what melange or apko would refuse
     ├── GraphError        6   a cycle, a package made twice, a requirement that nothing meets
     ├── LockError         7   buildgraph.lock is missing an entry, is stale or cannot be read
@@ -88,7 +88,7 @@ class TargetError(BgError):
 
 
 class ManifestError(BgError):
-    """The manifest cannot be used."""
+    """The manifest, or the user's file with credentials, cannot be used."""
 
     exit_code = 4
 

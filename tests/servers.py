@@ -197,10 +197,11 @@ def nginx_server(
     *,
     dav: bool = False,
     reads_are_open: bool = False,
+    header: tuple[str, str] | None = None,
 ) -> Iterator[str]:
     """Serves a folder with nginx, to everybody or only with a user and password, with ``dav`` for writing too; its address.
 
-    With ``reads_are_open`` only who writes needs these.
+    With ``reads_are_open`` only who writes needs these. ``header`` is one that every request must have.
     """
     port = free_port()
     protected = ""
@@ -210,6 +211,9 @@ def nginx_server(
         protected = f'auth_basic "packages"; auth_basic_user_file {scratch}/users;'
     if reads_are_open:
         protected = f"location / {{ limit_except GET {{ {protected} }} }}"
+    if header:
+        name, value = header
+        protected = f'if ($http_{name.lower().replace("-", "_")} != "{value}") {{ return 403; }}'
     writable = "dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if dav else ""
     (scratch / "nginx.conf").write_text(f"""
         daemon off; master_process off; pid {scratch}/pid; error_log {scratch}/error.log;

@@ -90,9 +90,9 @@ def test_every_section_is_listed() -> None:
 def test_every_field_of_a_record_is_listed() -> None:
     """The tables of records have the fields that are written, no more and no fewer."""
     digest = Digest("0" * 64)
-    action = record.record_to_json(record.Record(digest, "//a:b", digest, ()))
+    action = record.record_to_json(record.Record(digest, "//a:b", digest, (), envelope=digest))
     assert documented(f"### `{store.ACTION}`: what an action gave") == set(action)
-    deep = record.deep_to_json(record.DeepRecord(digest, digest, {}, {}))
+    deep = record.deep_to_json(record.DeepRecord(digest, digest, {}, {}, envelope=digest))
     assert documented(f"### `{store.DEEP}`: where a deep key leads") == set(deep)
 
 

@@ -7,6 +7,8 @@ One folder that many processes share. Everything in it but the records is plain 
     .gitignore           tells git the same
     blobs/ab/abcdef...   a blob, read-only, named by its BLAKE3 digest: `b3sum` prints the name of a sound one
     records/             the records, an SQLite database that diskcache keeps
+    records.journal      each change of a record as a line, from which the database is made again
+    records.changed      its time says when a record was stored or removed last
     records.lock         held while the database is opened or replaced
     records.corrupt-N/   a database that could not be read, moved aside
     tmp/                 blobs being written (*.part), scratch folders and their *.owner files, and the gate of both

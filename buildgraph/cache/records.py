@@ -1,7 +1,6 @@
-"""Records: small JSON objects by kind and key, in an SQLite database that diskcache keeps; the only door to diskcache.
+"""Records: small JSON objects by kind and key, in an SQLite database (`database`) with a journal beside it (`journal`).
 
-`rows` has the form of a row; what has another form is a miss. diskcache itself would unpickle rows that say so
-(CVE-2025-69872) and read and remove files that rows name; `_inline_disk` does neither.
+`rows` has the form of a row; what has another form is a miss. A database that is lost or damaged is made again from the journal.
 
 Losing a record costs one action that runs again, so reading never fails: whatever is wrong is a miss. Every committed record
 outlives a kill; a power cut may cost the last ones and leaves the database whole (WAL with ``synchronous=NORMAL``).
@@ -10,51 +9,43 @@ outlives a kill; a power cut may cost the last ones and leaves the database whol
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple, TypeVar
 
+from buildgraph.cache.database import (
+    Store,
+    code_of,
+    database_errors,
+    identity_of,
+    is_damage,
+    open_database,
+    open_to_read,
+    refusing,
+)
 from buildgraph.cache.files import fault, faults, open_lock, try_lock
+from buildgraph.cache.journal import Journal, Noted
 from buildgraph.cache.layout import prepare
-from buildgraph.cache.rows import MAX_BYTES, decode, encode, is_kind, row_key, row_name
+from buildgraph.cache.rows import decode, encode, is_kind, is_sound, row_key, row_name
 from buildgraph.errors import CacheError
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _Result = TypeVar("_Result")
 
-_OVERHEAD = 1 << 16  # what a row has besides its value
 _LOCK_SECONDS = 60.0  # two hundred processes on two processors that are busy otherwise need a while
-_BUSY_SECONDS = 60.0
 _AT_ONCE = 500  # rows of one question; SQLite before 3.32 takes 999
-_SETTINGS = {
-    # Nothing is ever evicted here: the collector of the cache decides what goes.
-    "eviction_policy": "none",
-    "cull_limit": 0,
-    "size_limit": 1 << 62,
-    "statistics": 0,
-    "tag_index": 0,
-    "sqlite_journal_mode": "wal",
-    "sqlite_synchronous": 1,
-    # With a memory map, a file that somebody truncates would kill the process (SIGBUS) instead of giving an error.
-    "sqlite_mmap_size": 0,
-    "sqlite_cell_size_check": 1,
-    "sqlite_trusted_schema": 0,
-}
-# Primary result codes of SQLite (https://www.sqlite.org/rescode.html): the file is at fault (ERROR: a table or column is
-# missing) ...
-_ERROR, _CORRUPT, _MISMATCH, _CONSTRAINT, _FORMAT, _NOTADB = 1, 11, 20, 19, 24, 26
-_DAMAGE = frozenset({_ERROR, _CORRUPT, _MISMATCH, _CONSTRAINT, _FORMAT, _NOTADB})
-# ... or the system is (PERM, READONLY, IOERR, FULL, CANTOPEN, AUTH), or another process (BUSY, LOCKED, PROTOCOL).
+# Primary result codes of SQLite (https://www.sqlite.org/rescode.html): the system is at fault (PERM, READONLY, IOERR, FULL,
+# CANTOPEN, AUTH) ...
 _SYSTEM = {3: errno.EACCES, 8: errno.EROFS, 10: errno.EIO, 13: errno.ENOSPC, 14: errno.EACCES, 23: errno.EACCES}
+# ... or another process (BUSY, LOCKED, PROTOCOL).
 _BUSY = frozenset({5, 6, 15})
+
+Judge = Callable[[str, str, Mapping[str, Any]], str]
+"""Says of a record of the journal, by kind, key and content, why it is left out; nothing where it counts."""
 
 
 class Row(NamedTuple):
@@ -74,15 +65,23 @@ class Row(NamedTuple):
 class Records:
     """The records in ``root/records``; threads and processes share them. Nothing is opened before the first use.
 
-    ``notice`` gets a sentence for people when a damaged database was moved aside. Methods that read never fail; those that
-    write raise CacheError where the system refuses. A kind is a word of lower-case letters, digits and dashes (ValueError).
+    ``notice`` gets a sentence for people when a database was moved aside or made again; ``judge`` says what of the journal is
+    left out then. Methods that read never fail; those that write raise CacheError where the system refuses. A kind is a word of
+    lower-case letters, digits and dashes (ValueError).
     """
 
-    def __init__(self, root: Path, *, notice: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path, *, notice: Callable[[str], None] = lambda _: None, judge: Judge = lambda _kind, _key, _value: ""
+    ) -> None:
         self._root = root.absolute()
         self._folder = self._root / "records"
+        self._journal = Journal(self._root / "records.journal")
+        self._changed = self._root / "records.changed"
         self._notice = notice
-        self._store: _Store | None = None
+        self._judge = judge
+        self._is_mended = False
+        self.made_again = 0  # records, from the journal
+        self._store: Store | None = None
         self._guard = RLock()
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -93,7 +92,12 @@ class Records:
         """Those of the records that there are, by key."""
         names = {row_name(kind, key): key for key in keys}
         rows = self._read(list(names))
-        return {key: record for name, key in names.items() if (record := decode(name, rows.get(name))) is not None}
+        found = {key: record for name, key in names.items() if (record := decode(name, rows.get(name))) is not None}
+        damaged = [name for name, key in names.items() if key not in found and isinstance(rows.get(name), bytes)]
+        if damaged and self._mend_once():
+            rows = self._read(damaged)
+            found |= {names[name]: record for name in damaged if (record := decode(name, rows.get(name))) is not None}
+        return found
 
     def put(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         """Store a record in place of the one that was there. It must be JSON (TypeError, ValueError) of at most 16 MiB."""
@@ -138,18 +142,77 @@ class Records:
 
     def odd(self) -> int:
         """How many rows have a form that `rows` does not even list: no text for a key, a file for a value. Raises CacheError."""
-        return self._run(lambda store: store.odd())
+        return len(self._run(lambda store: store.odd()))
+
+    def is_whole(self) -> bool:
+        """Whether SQLite finds nothing wrong with the database, all of which is read. Raises CacheError."""
+        return self._run(lambda store: store.is_whole())
+
+    def differing(self) -> int:
+        """How many records the journal lacks, has other than they are, or has although they are not there. Raises CacheError.
+
+        That is so where it is damaged, and where a kill came between it and the database.
+        """
+        entries = self._journal.read()
+        noted = {row.name: row.value for row in entries.rows.values()} if entries else {}
+
+        def compare(store: Store) -> int:
+            here = {row.name: noted.get(row.name) == row.value for row in store.rows() if is_sound(row.name, row.value)}
+            return sum(not same for same in here.values()) + len(noted.keys() - here.keys())
+
+        return self._run(compare)
+
+    def renew_journal(self) -> None:
+        """Write the journal anew, without what was removed or replaced. Raises CacheError."""
+        self._run(lambda store: store.restore(()))
+
+    def mend(self) -> None:
+        """Make damaged records again from the journal, all where the database is damaged, and the journal from all that is there.
+
+        Raises CacheError.
+        """
+        with self._guard:
+            entries = self._journal.read()
+            if entries and entries.rows and not self.is_whole():
+                self._set_aside(self._current())
+            unsound = {row.name for row in self.rows() if row.value is None}
+            unsound.update(self._run(lambda store: store.odd()))
+            noted = entries.rows if entries else {}
+            made, _ = self._judged(noted[name] for name in unsound & noted.keys())
+            self._run(lambda store: store.restore(made))
+            if made:
+                self.made_again += len(made)
+                self._mark()
+                self._notice(f"records of the cache were damaged: {_told(len(made), {})}")
+
+    def _mend_once(self) -> bool:
+        """Whether a damaged record may be sound now; where one is, others may be, and one look at all of them is enough."""
+        if self._is_mended:
+            return False
+        self._is_mended = True
+        before = self.made_again
+        with suppress(CacheError):
+            self.mend()
+        return self.made_again > before
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is."""
+        return self._journal.path
 
     @property
     def changed(self) -> Path:
         """A file whose times change whenever a record is stored or removed."""
-        return self._root / "records.changed"
+        return self._changed
 
     def _mark(self) -> None:
+        now = time.time_ns()  # the file system's own clock ticks too slowly to tell two changes apart
         with suppress(OSError):
-            self.changed.touch()
-            now = time.time_ns()  # the file system's own clock ticks too slowly to tell two changes apart
-            os.utime(self.changed, ns=(now, now))
+            try:
+                os.utime(self._changed, ns=(now, now))
+            except FileNotFoundError:
+                self._changed.touch()
+                os.utime(self._changed, ns=(now, now))
 
     def iter(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """All sound records of a kind by key, oldest first, as of now; those removed meanwhile are left out."""
@@ -169,7 +232,7 @@ class Records:
         with self._guard:
             store, self._store = self._store, None
             if store is not None:
-                with suppress(*_database_errors()):
+                with suppress(*database_errors()):
                     store.close()
 
     def _read(self, names: Sequence[str]) -> dict[str, object]:
@@ -184,36 +247,36 @@ class Records:
                         found |= self._read([name])
         return found
 
-    def _run(self, action: Callable[[_Store], _Result]) -> _Result:
+    def _run(self, action: Callable[[Store], _Result]) -> _Result:
         """Do one thing with the database; with a new one where the old one is damaged or gone. Raises CacheError."""
         with self._guard:
             for last in (False, True):
                 store = self._current()
                 try:
                     return action(store)
-                except _database_errors() as error:
-                    replaced = store.identity != _identity(self._folder)
-                    if last or not (replaced or _is_damage(error)):
+                except database_errors() as error:
+                    replaced = store.identity != identity_of(self._folder)
+                    if last or not (replaced or is_damage(error)):
                         raise self._refusal(error) from error
                     self._set_aside(store)
             raise AssertionError  # the second round returns or raises
 
-    def _current(self) -> _Store:
+    def _current(self) -> Store:
         """The open database, unless somebody replaced or removed it: what went into that one would be lost."""
         store = self._store
-        if store is None or store.identity != _identity(self._folder):
+        if store is None or store.identity != identity_of(self._folder):
             self.close()
             store = self._store = self._open()
         return store
 
-    def _open(self) -> _Store:
+    def _open(self) -> Store:
         """The database; where it cannot be opened a store that refuses, so that a fault that takes a while is met once."""
         try:
             return self._open_to_write()
         except CacheError as refusal:
-            return _Refusing(refusal, _identity(self._folder))
+            return refusing(self._folder, refusal)
 
-    def _open_to_write(self) -> _Store:
+    def _open_to_write(self) -> Store:
         prepare(self._root)
         if os.path.expandvars(self._folder) != str(self._folder):
             hint = "choose a cache folder without `$` in its name"
@@ -223,40 +286,80 @@ class Records:
         except OSError as error:
             return self._open_to_read(error)
         with self._locked(descriptor):
-            for last in (False, True):
-                if not _is_sane(self._folder):
-                    self._move_aside()
-                try:
-                    return _Database(self._folder)
-                except _database_errors() as error:
-                    if last or not _is_damage(error):
-                        return self._open_to_read(error)
-                    self._move_aside()
+            return self._open_alone()
+
+    def _open_alone(self, aside: Path | None = None) -> Store:
+        """The database, made again where it is not there or no good; ``aside`` is where a damaged one went."""
+        for last in (False, True):
+            if not _is_sane(self._folder):
+                aside = self._move_aside()
+            try:
+                database = open_database(self._folder, self._journal)
+                if not database.is_journalled:
+                    self._recover(database, aside)
+            except database_errors() as error:
+                if last or not is_damage(error):
+                    return self._open_to_read(error)
+                aside = self._move_aside()
+            else:
+                return database
         raise AssertionError  # the second round returns
 
-    def _open_to_read(self, cause: BaseException) -> _Store:
+    def _recover(self, database: Store, aside: Path | None) -> None:
+        """Give a database that was just made the records of the journal; it keeps those that it has itself."""
+        entries = self._journal.read()
+        noted = entries.rows if entries else {}
+        known = {name for name, _ in database.listing()}
+        made, left_out = self._judged(noted[name] for name in noted.keys() - known)
+        if entries and entries.damaged:
+            left_out["damaged"] = entries.damaged
+        database.restore(made)
+        self.made_again += len(made)
+        if noted or aside:
+            self._mark()
+        if noted or left_out or aside:
+            what = (
+                f"the records of the cache were damaged, and moved to {aside}" if aside else "records of the cache were missing"
+            )
+            self._notice(f"{what}: {_told(len(made), left_out)}")
+
+    def _judged(self, rows: Iterable[Noted]) -> tuple[list[Noted], Counter[str]]:
+        """Those of the journal's rows that count, oldest first, and how many are left out by reason."""
+        made, left_out = [], Counter[str]()
+        for row in sorted(rows):  # by name, so that kinds come in the order of their names
+            kind, _, _ = row.name.partition("/")
+            key = row_key(row.name, f"{kind}/")
+            value = decode(row.name, row.value) if key is not None and is_kind(kind) else None
+            reason = "no record" if key is None or value is None else self._judge(kind, key, value)
+            if reason:
+                left_out[reason] += 1
+            else:
+                made.append(row)
+        return sorted(made, key=lambda row: row.stored_at), left_out
+
+    def _open_to_read(self, cause: BaseException) -> Store:
         refusal = self._refusal(cause)
         try:
-            return _Snapshot(self._folder, refusal)
-        except _database_errors():
+            return open_to_read(self._folder, refusal)
+        except database_errors():
             raise refusal from cause
 
-    def _set_aside(self, store: _Store) -> None:
+    def _set_aside(self, store: Store) -> None:
         """Drop a store that failed, and its files unless another process did so before."""
         self.close()
         with faults(f"repair the records in {self._root}"):
             descriptor = open_lock(self._root / "records.lock")
         with self._locked(descriptor):
-            if store.identity == _identity(self._folder):
-                self._move_aside()
+            if store.identity == identity_of(self._folder):
+                self._store = self._open_alone(self._move_aside())
 
-    def _move_aside(self) -> None:
+    def _move_aside(self) -> Path:
         number = 1
         while os.path.lexists(aside := self._root / f"records.corrupt-{number}"):
             number += 1
         with faults(f"move damaged records to {aside}"):
             self._folder.rename(aside)
-        self._notice(f"the records of the cache were damaged: moved to {aside}, begun anew")
+        return aside
 
     @contextmanager
     def _locked(self, descriptor: int) -> Iterator[None]:
@@ -276,7 +379,7 @@ class Records:
         """The error to show where the database, or the system under it, refused."""
         if isinstance(error, OSError):
             return fault(error, f"use the records in {self._root}")
-        code = _code(error)
+        code = code_of(error)
         if code in _BUSY:
             return self._busy()
         if code in _SYSTEM:
@@ -291,236 +394,20 @@ class Records:
         )
 
 
-class _Store(Protocol):
-    """A database that is open; methods raise `_database_errors`, and CacheError where it cannot be written."""
-
-    identity: tuple[int, int] | None
-
-    def read(self, names: Sequence[str]) -> dict[str, object]: ...
-
-    def listing(self) -> list[tuple[str, float]]: ...
-
-    def odd(self) -> int: ...
-
-    def write(self, rows: Mapping[str, bytes]) -> None: ...
-
-    def remove(self, names: Iterable[str]) -> None: ...
-
-    def remove_odd(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
-class _Database:
-    """The database by way of diskcache, with a connection for each thread."""
-
-    def __init__(self, folder: Path) -> None:
-        from diskcache import Cache  # type: ignore[import-untyped]
-
-        self._cache = Cache(str(folder), timeout=_BUSY_SECONDS, disk=_inline_disk(), **_SETTINGS)
-        self.identity = _identity(folder)
-
-    def read(self, names: Sequence[str]) -> dict[str, object]:
-        _limit(self._cache._con)  # noqa: SLF001 - diskcache has no way to bound what one row may load, nor to read many
-        return _values(self._cache._con, names)  # noqa: SLF001 - as above
-
-    def write(self, rows: Mapping[str, bytes]) -> None:
-        now = time.time()
-        with self._cache.transact():
-            # As diskcache's own `set`, which takes several statements for each row.
-            self._cache._con.executemany(_WRITE, [(name, now, now, value) for name, value in rows.items()])  # noqa: SLF001
-
-    def listing(self) -> list[tuple[str, float]]:
-        _limit(self._cache._con)  # noqa: SLF001 - as above
-        return _listing(self._cache._con)  # noqa: SLF001 - as above
-
-    def odd(self) -> int:
-        return _odd(self._cache._con)  # noqa: SLF001 - as above
-
-    def remove(self, names: Iterable[str]) -> None:
-        with self._cache.transact():
-            for name in names:
-                self._cache.delete(name)
-
-    def remove_odd(self) -> int:
-        with self._cache.transact():
-            return int(self._cache._con.execute(f"DELETE FROM Cache WHERE NOT ({_FORM})").rowcount)  # noqa: S608, SLF001 - a constant
-
-    def close(self) -> None:
-        self._cache.close()
-
-
-class _Refusing:
-    """A database that could not be opened."""
-
-    def __init__(self, refusal: CacheError, identity: tuple[int, int] | None) -> None:
-        self._refusal = refusal
-        self.identity = identity
-
-    def read(self, names: Sequence[str]) -> dict[str, object]:  # noqa: ARG002 - the protocol's
-        raise self._refusal
-
-    def write(self, rows: Mapping[str, bytes]) -> None:  # noqa: ARG002 - the protocol's
-        raise self._refusal
-
-    def listing(self) -> list[tuple[str, float]]:
-        raise self._refusal
-
-    def odd(self) -> int:
-        raise self._refusal
-
-    def remove(self, names: Iterable[str]) -> None:  # noqa: ARG002 - the protocol's
-        raise self._refusal
-
-    def remove_odd(self) -> int:
-        raise self._refusal
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class _Snapshot(_Refusing):
-    """The database of a cache that cannot be written, read as it is; diskcache always writes when it opens one."""
-
-    def __init__(self, folder: Path, refusal: CacheError) -> None:
-        import sqlite3
-
-        # Without a journal beside it nobody writes, so SQLite need not make the files that it shares with writers.
-        immutable = "" if (folder / "cache.db-wal").exists() else "&immutable=1"
-        super().__init__(refusal, _identity(folder))
-        self._connection = sqlite3.connect(
-            f"file:{quote(str(folder / 'cache.db'))}?mode=ro{immutable}", uri=True, check_same_thread=False
-        )
-        try:
-            _limit(self._connection)
-            self._connection.execute("SELECT key, raw, mode, value FROM Cache LIMIT 1").fetchall()
-        except sqlite3.Error:
-            self._connection.close()
-            raise
-
-    def read(self, names: Sequence[str]) -> dict[str, object]:
-        return _values(self._connection, names)
-
-    def listing(self) -> list[tuple[str, float]]:
-        return _listing(self._connection)
-
-    def odd(self) -> int:
-        return _odd(self._connection)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-# The form of a row. No part of it can be unknown (NULL) to SQLite; a key that is no ASCII could not be read.
-_FORM = (
-    "raw IS 1 AND typeof(key) = 'text' AND key NOT GLOB '*[^ -~]*' AND mode IS 1 AND filename IS NULL AND typeof(value) = 'blob'"
-)
-
-
-_WRITE = """
-    INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)
-    VALUES (?, 1, ?, NULL, ?, 0, NULL, 0, 1, NULL, ?)
-    ON CONFLICT (key, raw) DO UPDATE SET
-        store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time, access_count = 0, tag = NULL,
-        size = 0, mode = 1, filename = NULL, value = excluded.value
-"""
-
-
-def _values(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, object]:
-    """The values of those rows that there are, by name."""
-    marks = ", ".join("?" * len(names))
-    query = f"SELECT key, value FROM Cache WHERE key IN ({marks}) AND raw = 1 AND mode = 1 AND filename IS NULL"  # noqa: S608
-    return dict(connection.execute(query, names))
-
-
-def _listing(connection: sqlite3.Connection) -> list[tuple[str, float]]:
-    """The names of rows and when they were stored, oldest first."""
-    rows = connection.execute(f"SELECT key, store_time FROM Cache WHERE {_FORM} ORDER BY rowid")  # noqa: S608 - a constant
-    return [(name, stored_at if isinstance(stored_at, int | float) else 0.0) for name, stored_at in rows]
-
-
-def _odd(connection: sqlite3.Connection) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM Cache WHERE NOT ({_FORM})").fetchone()[0])  # noqa: S608 - a constant
-
-
-@functools.cache
-def _inline_disk() -> type:
-    """A disk class for diskcache that takes text keys and byte values, keeps both in the database and trusts no row."""
-    from diskcache import Disk, core
-
-    class InlineDisk(Disk):  # type: ignore[misc]
-        def put(self, key: str) -> tuple[str, bool]:
-            return key, True
-
-        def get(self, key: object, raw: object) -> str | None:
-            return key if raw == 1 and isinstance(key, str) else None
-
-        def store(self, value: bytes, read: bool, key: object = None) -> tuple[int, int, None, bytes]:  # noqa: FBT001, ARG002 - diskcache's signature
-            return 0, core.MODE_RAW, None, value
-
-        def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:  # noqa: FBT001, ARG002 - as above
-            if mode == core.MODE_RAW and filename is None and isinstance(value, bytes):
-                return value
-            raise OSError(errno.EINVAL, "not a record")  # diskcache takes this for a miss
-
-        def remove(self, file_path: object) -> None:
-            """Remove nothing: no record has a file, and a row that names one would have bg remove it."""
-
-    return InlineDisk
-
-
-@functools.cache
-def _database_errors() -> tuple[type[Exception], ...]:
-    """What diskcache and SQLite raise; the built-in ones where a database has strange settings."""
-    import sqlite3
-
-    from diskcache import Timeout
-
-    return (sqlite3.Error, Timeout, OSError, MemoryError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
-
-
-def _is_damage(error: BaseException) -> bool:
-    """Whether the database is at fault, and not the system or another process."""
-    import sqlite3
-
-    from diskcache import Timeout
-
-    if isinstance(error, (sqlite3.Error, Timeout)):
-        return _code(error) in _DAMAGE
-    return not isinstance(error, (OSError, MemoryError))
-
-
-def _code(error: BaseException) -> int | None:
-    """The primary result code of SQLite; None where a row, and not the database, could not be read.
-
-    diskcache hides the error that came first behind its own Timeout, or behind a rollback that SQLite had already done.
-    """
-    import sqlite3
-
-    while isinstance(error.__context__, sqlite3.Error):
-        error = error.__context__
-    code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else None
-
-
-def _limit(connection: sqlite3.Connection) -> None:
-    """Have SQLite refuse rows that are bigger than a record, before they are in memory."""
-    import sqlite3
-
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES + _OVERHEAD)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        info = os.stat(folder / "cache.db")
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino
-
-
 def _is_sane(folder: Path) -> bool:
     """Whether the database is missing or a plain file; SQLite would wait for ever on a named pipe."""
     database = folder / "cache.db"
     if folder.is_dir():
         return database.is_file() or not os.path.lexists(database)
     return not os.path.lexists(folder)
+
+
+def _told(made: int, left_out: Mapping[str, int]) -> str:
+    """What came of a journal, in words."""
+    result = f"{_counted(made)} made again from the journal" if made or left_out else "begun anew"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    return f"{result}; left out: {reasons}" if reasons else result
+
+
+def _counted(number: int) -> str:
+    return f"{number} record{'' if number == 1 else 's'}"

@@ -59,15 +59,18 @@ def encode(name: str, value: Mapping[str, Any]) -> bytes:
     return b"%08x %s" % (zlib.crc32(text, zlib.crc32(name.encode())), text)
 
 
+def is_sound(name: str, value: bytes) -> bool:
+    """Whether a row's value is what was stored under this name, as its check says."""
+    check, _, text = value.partition(b" ")
+    return len(text) <= MAX_BYTES and check == b"%08x" % zlib.crc32(text, zlib.crc32(name.encode()))
+
+
 def decode(name: str, value: object) -> dict[str, Any] | None:
     """The record in a row's value; None where it is not one, or not this one."""
-    if not isinstance(value, bytes):
-        return None
-    check, _, text = value.partition(b" ")
-    if len(text) > MAX_BYTES or check != b"%08x" % zlib.crc32(text, zlib.crc32(name.encode())):
+    if not isinstance(value, bytes) or not is_sound(name, value):
         return None
     try:
-        record = json.loads(text)
+        record = json.loads(value.partition(b" ")[2])
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -17,6 +17,7 @@ COMMANDS = {
     "rm": "remove the results of targets",
     "export": "write results into one file",
     "import": "take in what another bg has exported",
+    "push": "send results to caches on other machines that lack them",
 }
 
 
@@ -84,6 +85,13 @@ def _import(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _push(parser: argparse.ArgumentParser) -> None:
+    _some_targets(parser)
+    parser.add_argument(
+        "--to", default="", metavar="STORE", help="the name or address of one of `remotes:` (default: all that may be written)"
+    )
+
+
 _OPTIONS = {
     "gc": _gc,
     "verify": _verify,
@@ -93,6 +101,7 @@ _OPTIONS = {
     "rm": _rm,
     "export": _export,
     "import": _import,
+    "push": _push,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
@@ -52,6 +52,7 @@ from buildgraph.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildgraph.execute.sources import Sources
+    from buildgraph.plan.recovery import Judge
     from buildgraph.remote.shared import SharedCache
 
 
@@ -68,6 +69,7 @@ class Session(Struct, dict=True):
     _graph_is_kept: bool = False
     _read_at: dict[Path, list[int]] = field(default_factory=dict)
     _hashed: set[str] = field(default_factory=set)
+    _recovery: Judge | None = None
     planned: bool = False
     look: quick.Look | None = None
 
@@ -245,7 +247,15 @@ class Session(Struct, dict=True):
     @cached_property
     def records(self) -> Records:
         """The records."""
-        return Records(self.cache_folder, notice=self.console.say)
+        return Records(self.cache_folder, notice=self.console.say, judge=self._judge)
+
+    def _judge(self, kind: str, key: str, value: Mapping[str, Any]) -> str:
+        """Why a record is left out where the records are made again, which most runs do not see."""
+        if self._recovery is None:
+            from buildgraph.plan.recovery import Judge
+
+            self._recovery = Judge(self.cache_folder)
+        return self._recovery(kind, key, value)
 
     @cached_property
     def locks(self) -> ActionLocks:

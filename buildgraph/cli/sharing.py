@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 from buildgraph import __version__
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import UsageError
-from buildgraph.execute.credentials import docker_helper
+from buildgraph.execute.credentials import docker_helper, own
 from buildgraph.keys import ed25519
+from buildgraph.plan.archive import Believed, Seal
 from buildgraph.remote import connect
 from buildgraph.remote.level import summaries
+from buildgraph.remote.sealing import believed, sealer
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.trust import Trust, is_tier
 from buildgraph.report.console import seconds
 from buildgraph.structs import replace
-from buildgraph.web.access import Access
+from buildgraph.web.access import Access, Own
+from buildgraph.workspace.credentials import FILE_NAME as CREDENTIALS
+from buildgraph.workspace.credentials import find_entry, load_credentials
 from buildgraph.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -62,7 +66,13 @@ def open_remotes(
     """The caches that the manifest names. Raises ManifestError."""
     access = replace(Access.of(settings.environment), timeout=TIMEOUT, helper=docker_helper(settings.environment))
     trust = connect.trust(manifest, settings.tier)
-    levels = connect.levels(manifest.remotes, settings.root, access, reads=settings.reads_remotes)
+    entries = load_credentials(settings.user_config / CREDENTIALS)
+
+    def known(url: str) -> Own | None:
+        entry = find_entry(entries, url)
+        return own(entry, settings.environment) if entry else None
+
+    levels = connect.levels(manifest.remotes, settings.root, access, known, reads=settings.reads_remotes)
     silent = _why_nothing_is_sent(settings, trust)
     for level in levels:
         if level.writes and not level.unsigned and silent:
@@ -70,8 +80,26 @@ def open_remotes(
             say(f"cache  {level.name}: nothing is sent there, since {silent}")
         if level.reads and not level.unsigned and not trust.writers:
             say(f"cache  {level.name}: nothing is taken from there, since `trust:` in the manifest names no key")
-    author = Author(settings.result_keys, settings.tier, _builder(settings.environment))
-    return SharedCache(levels, trust, author, cas, cancelled)
+    return SharedCache(levels, trust, author_of(settings), cas, cancelled)
+
+
+def author_of(settings: Settings) -> Author:
+    """Who signs what this run makes."""
+    return Author(settings.result_keys, settings.tier, _builder(settings.environment))
+
+
+def seal_of(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str], None]) -> Seal:
+    """What signs the results that go into an archive. Raises ManifestError."""
+    trust = connect.trust(manifest, settings.tier)
+    silent = _why_nothing_is_sent(settings, trust)
+    if silent and trust.writers:
+        say(f"cache  what was built here is not signed, since {silent}: who has this manifest will not take it")
+    return sealer(Author() if silent and trust.writers else author_of(settings), cas)
+
+
+def believed_of(manifest: Manifest, settings: Settings) -> Believed:
+    """Whose results are taken from an archive. Raises ManifestError."""
+    return believed(connect.trust(manifest, settings.tier))
 
 
 def _why_nothing_is_sent(settings: Settings, trust: Trust) -> str:

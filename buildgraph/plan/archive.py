@@ -24,7 +24,7 @@ from buildgraph.cache.files import faults, replacing
 from buildgraph.cache.records import Records
 from buildgraph.cache.rows import MAX_BYTES
 from buildgraph.errors import CacheError
-from buildgraph.keys.digest import Digest, new_hasher, parse_digest
+from buildgraph.keys.digest import Digest, digest_bytes, new_hasher, parse_digest
 from buildgraph.plan.inventory import Held, Inventory
 from buildgraph.plan.record import DeepRecord, Record, deep_from_json, deep_to_json, record_from_json, record_to_json
 from buildgraph.plan.store import ACTION, DEEP
@@ -43,10 +43,34 @@ _GZIP = b"\x1f\x8b"
 TRUSTED = "trusted"
 
 
+Seal = Callable[[Record, Digest | None, DeepRecord | None], bytes | None]
+"""Signs a result under its action, or under a deep key; None where this run is not answerable for it."""
+
+
+class Opened(Struct, frozen=True):
+    """What is in the envelope of a result."""
+
+    record: Record
+    deep: DeepRecord | None
+
+
+class Believed(Struct, frozen=True):
+    """Whose records are taken from an archive.
+
+    Those of the run's own ``tier`` and trusted ones. ``unseal`` opens the envelope that a kind and key have, or says why it is
+    not believed; ``signed_only`` refuses what is in none.
+    """
+
+    tier: str
+    unseal: Callable[[str, Digest, bytes], Opened | str] = lambda _kind, _key, _data: "signed, which was not expected"
+    signed_only: bool = False
+
+
 class Packed(Struct, frozen=True):
-    """What an archive has: results, blobs, and their bytes."""
+    """What an archive has: results, how many of them are not signed, blobs, and their bytes."""
 
     results: int
+    unsigned: int
     blobs: int
     size: int
 
@@ -60,13 +84,22 @@ class Taken(Struct, frozen=True):
     left_out: dict[str, int]
 
 
-def pack(path: Path, results: Iterable[Held], inventory: Inventory, cas: Cas) -> Packed:
-    """Writes an archive of results whose files are all there; the same results give the same bytes. Raises CacheError."""
-    chosen = sorted((held for held in results if _is_whole(held, inventory)), key=lambda held: held.action)
-    blobs = sorted({digest for held in chosen for digest in held.blobs if digest in inventory.blobs})
+def pack(
+    path: Path, results: Iterable[Held], inventory: Inventory, cas: Cas, seal: Seal = lambda _record, _key, _deep: None
+) -> Packed:
+    """Writes an archive of results whose files are all there; the same results give the same bytes. Raises CacheError.
+
+    What ``seal`` signs is signed, and what another machine signed stays so.
+    """
+    chosen = sorted((held for held in results if is_whole(held, inventory)), key=lambda held: held.action)
+    blobs = sorted({digest for held in chosen for digest in held.blobs - _envelopes(held) if digest in inventory.blobs})
     sizes = {digest: inventory.blobs[digest].size for digest in blobs}
     lines = [{"buildgraph-cache": FORMAT, "blobs": len(blobs), "bytes": sum(sizes.values())}, *map(list, sizes.items())]
-    lines += [[kind, key, value] for held in chosen for kind, key, value in _rows(held)]
+    unsigned = 0
+    for held in chosen:
+        rows = [[kind, key, value] for kind, key, value in _rows(held, cas, seal)]
+        unsigned += not all(_is_sealed(value) for _, _, value in rows)
+        lines += rows
     index = "".join(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines).encode()
     with faults(f"write {path}"), replacing(path) as temporary, _writing(temporary, zipped=_is_zipped(path)) as archive:
         archive.addfile(_member(INDEX, len(index)), BytesIO(index))
@@ -74,20 +107,56 @@ def pack(path: Path, results: Iterable[Held], inventory: Inventory, cas: Cas) ->
             with _sound(digest, cas) as stream:
                 archive.addfile(_member(_BLOB + digest, size), stream)
                 stream.finish()
-    return Packed(len(chosen), len(blobs), sum(sizes.values()))
+    return Packed(len(chosen), unsigned, len(blobs), sum(sizes.values()))
 
 
-def _is_whole(held: Held, inventory: Inventory) -> bool:
+def is_whole(held: Held, inventory: Inventory) -> bool:
+    """Whether a result has a record, and all of its outputs are in the cache."""
     return held.record is not None and all(
         (blob := inventory.blobs.get(output.digest)) is not None and blob.size == output.size for output in held.record.outputs
     )
 
 
-def _rows(held: Held) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    if held.record is not None:
-        yield ACTION, held.record.action, record_to_json(replace(held.record, fetched=False))
+def _rows(held: Held, cas: Cas, seal: Seal) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The records of a result; instead of one its envelope, where there is one or this run makes it."""
+    record = held.record
+    if record is None:
+        return
+    plain = record_to_json(replace(record, fetched=False, envelope=None))
+    yield ACTION, record.action, _kept(record.envelope, cas) or _sealed(seal(record, None, None)) or plain
     for key, deep in sorted(held.deep.items()):
-        yield DEEP, key, deep_to_json(deep)
+        plain = deep_to_json(replace(deep, envelope=None))
+        yield DEEP, key, _kept(deep.envelope, cas) or _sealed(seal(record, key, deep)) or plain
+
+
+def _envelopes(held: Held) -> set[str]:
+    """The blobs with envelopes, which are in the index."""
+    return {one.envelope for one in (held.record, *held.deep.values()) if one and one.envelope}
+
+
+def _kept(envelope: Digest | None, cas: Cas) -> dict[str, Any] | None:
+    """The envelope that another machine made; None where it is not there."""
+    try:
+        return None if envelope is None else _sealed(cas.read(envelope))
+    except CacheError:
+        return None
+
+
+def _sealed(data: bytes | None) -> dict[str, Any] | None:
+    try:
+        value = None if data is None else json.loads(data)
+    except ValueError:
+        return None
+    return value if _is_sealed(value) else None
+
+
+def _is_sealed(value: object) -> bool:
+    """Whether the index has an envelope in place of a record."""
+    return isinstance(value, dict) and "payloadType" in value
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 class _Checked:
@@ -137,23 +206,24 @@ class _Index(Struct):
     records: dict[Digest, Record]
     deeps: dict[Digest, DeepRecord]
     left_out: dict[str, int]
+    envelopes: dict[Digest, bytes]
 
     def leave_out(self, reason: str) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
-def unpack(path: Path, cas: Cas, records: Records, tier: str, room: int) -> Taken:
-    """Takes in an archive: every blob by its digest, then the records whose outputs are all there.
+def unpack(path: Path, cas: Cas, records: Records, believed: Believed, room: int) -> Taken:
+    """Takes in an archive: every blob by its digest, then the records that are believed and whose outputs are all there.
 
-    Records are stored under ``tier``; those that say another are left out, but for trusted ones. ``room`` is how many bytes
-    the cache may grow by. Whatever is not exactly such an archive raises CacheError, and no record of it is stored then.
+    Records are stored under the run's own tier. ``room`` is how many bytes the cache may grow by. Whatever is not exactly such
+    an archive raises CacheError, and no record of it is stored then.
     """
     with faults(f"read {path}"), path.open("rb") as file:
         zipped = file.read(2) == _GZIP
         file.seek(0)
         try:
             read = gzip.GzipFile(fileobj=file, mode="rb").read if zipped else file.read
-            return _Reader(read, path, cas, records, tier).take(room)
+            return _Reader(read, path, cas, records, believed).take(room)
         except _NO_ARCHIVE as error:
             raise _damaged(path, str(error)) from error
 
@@ -169,8 +239,8 @@ def _damaged(path: Path, why: str) -> CacheError:
 class _Reader:
     """Reads an archive from front to end, once. Only plain files in the expected order are let through."""
 
-    def __init__(self, read: Callable[[int], bytes], path: Path, cas: Cas, records: Records, tier: str) -> None:
-        self.read, self.path, self.cas, self.records, self.tier = read, path, cas, records, tier
+    def __init__(self, read: Callable[[int], bytes], path: Path, cas: Cas, records: Records, believed: Believed) -> None:
+        self.read, self.path, self.cas, self.records, self.believed = read, path, cas, records, believed
 
     def take(self, room: int) -> Taken:
         index = self._index()
@@ -217,7 +287,7 @@ class _Reader:
         count = head.get("blobs")
         if not isinstance(count, int) or not 0 <= count <= _MOST_BLOBS:
             raise ValueError("it has too many blobs")
-        index = _Index({}, {}, {}, {})
+        index = _Index({}, {}, {}, {}, {})
         for _ in range(count):
             digest, size = json.loads(next(lines, b"null"))
             known = parse_digest(digest)
@@ -233,17 +303,35 @@ class _Reader:
     def _row(self, line: Any, index: _Index) -> None:
         kind, key, value = line
         digest = parse_digest(key)
+        if digest is not None and kind in {ACTION, DEEP} and _is_sealed(value):
+            self._sealed_row(kind, digest, _canonical(value), index)
+            return
         record = record_from_json(value, digest) if kind == ACTION and digest else None
         deep = deep_from_json(value) if kind == DEEP and digest else None
         found = record or deep
         if digest is None or found is None:
             index.leave_out("no record of a kind that is taken")
-        elif found.tier not in {self.tier, TRUSTED}:
+        elif found.tier not in {self.believed.tier, TRUSTED}:
             index.leave_out(f"of the tier `{found.tier[:80]}`")
+        elif self.believed.signed_only:
+            index.leave_out("not signed")
         elif record is not None:
-            index.records[digest] = record
+            index.records[digest] = replace(record, envelope=None)
         elif deep is not None:
-            index.deeps[digest] = deep
+            index.deeps[digest] = replace(deep, envelope=None)
+
+    def _sealed_row(self, kind: str, key: Digest, data: bytes, index: _Index) -> None:
+        opened = self.believed.unseal(kind, key, data)
+        if isinstance(opened, str):
+            index.leave_out(opened)
+            return
+        envelope = digest_bytes(data)
+        index.envelopes[envelope] = data
+        if opened.deep is None:
+            index.records[key] = replace(opened.record, envelope=envelope)
+        else:
+            index.records.setdefault(opened.record.action, opened.record)
+            index.deeps[key] = replace(opened.deep, envelope=envelope)
 
     def _blob(self, digest: Digest, size: int, *, wanted: bool) -> None:
         if self._member(_BLOB + digest) != size:
@@ -272,12 +360,15 @@ class _Reader:
         whole = {}
         for action, record in index.records.items():
             if all(self.cas.has(output.digest, size=output.size) for output in record.outputs):
-                whole[action] = replace(record, tier=self.tier, fetched=True)
+                whole[action] = replace(record, tier=self.believed.tier, fetched=True)
             else:
                 index.leave_out("without all its files")
+        leading = {key: replace(deep, tier=self.believed.tier) for key, deep in index.deeps.items() if deep.action in whole}
+        for envelope in [*(one.envelope for one in whole.values()), *(one.envelope for one in leading.values())]:
+            if envelope is not None:
+                self.cas.put_bytes(index.envelopes[envelope])
         for group in _groups(list(whole)):
             self.records.put_many(ACTION, {action: record_to_json(whole[action]) for action in group})
-        leading = {key: replace(deep, tier=self.tier) for key, deep in index.deeps.items() if deep.action in whole}
         for group in _groups(list(leading)):
             self.records.put_many(DEEP, {key: deep_to_json(leading[key]) for key in group})
         return len(whole)

@@ -54,6 +54,8 @@ def wrong_records(inventory: Inventory, records: Records, bad: Iterable[str], *,
     CacheError.
     """
     found = [Finding("record", row.name, "it is no record of its kind") for row in inventory.wrong]
+    if not records.is_whole():
+        found.append(Finding("record", "the database", "SQLite finds it damaged"))
     odd = records.odd()
     if odd:
         found.append(Finding("record", f"{odd} row{'s' if odd > 1 else ''} of the database", "of another form than records have"))
@@ -63,10 +65,8 @@ def wrong_records(inventory: Inventory, records: Records, bad: Iterable[str], *,
             lacking = [out.path for out in held.record.outputs if _lacks(out.digest, inventory, absent, out.size)]
             if lacking and (whole or any(out.digest in absent for out in held.record.outputs)):
                 found.append(Finding("result", held.name, _lacking(lacking), held.rows))
-        elif held.kind == "fetched":
-            lacking = [digest for digest in held.blobs if _lacks(digest, inventory, absent)]
-            if lacking:
-                found.append(Finding("fetched", held.name, "its file is not there", held.rows))
+        elif held.kind == "fetched" and any(_lacks(digest, inventory, absent) for digest in held.blobs):
+            found.append(Finding("fetched", held.name, "its file is not there", held.rows))
     return found
 
 

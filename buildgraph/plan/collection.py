@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -131,6 +132,9 @@ def remove(
             records.delete_many(rows)
         else:
             _remove_files(batch, weights, found, cas)
+    if found.counts:
+        with suppress(CacheError):  # the disk is full; the journal says what was removed
+            records.renew_journal()
     return found
 
 

@@ -129,7 +129,7 @@ def _take_row(
         name = str(row.value.get("package") or row.value.get("address") or row.key)
         found.held.append(Held("fetched", name, used_at, ((row.kind, row.key),), blobs, stored_at=row.stored_at))
         return True
-    if row.kind not in {ACTION, DEEP, LAST, WANTED} or _is_newer(row.value):
+    if row.kind not in {ACTION, DEEP, LAST, WANTED} or is_newer(row.value):
         found.foreign.update(digests_in(row.value))
         return True
     record = record_from_json(row.value, Digest(row.key)) if row.kind == ACTION else None
@@ -147,7 +147,7 @@ def _take_row(
     return any((record, deep, last, wanted))
 
 
-def _is_newer(value: Mapping[str, Any]) -> bool:
+def is_newer(value: Mapping[str, Any]) -> bool:
     """Whether a later version of bg wrote a record, which this one cannot judge."""
     number = value.get("format", FORMAT)
     return isinstance(number, int) and number > FORMAT
@@ -164,7 +164,8 @@ def _result(
     stored_at = max([*([known[1]] if known else []), *(at for _, _, at in deeps)])
     noted = blobs.get(record.document) if record else None
     rows = [*([(ACTION, action)] if known else []), *((DEEP, key) for key, _, _ in deeps)]
-    named = {str(deep.document) for _, deep, _ in deeps} | (blobs_of(record) if record else set())
+    named = {str(digest) for _, deep, _ in deeps for digest in (deep.document, deep.envelope) if digest}
+    named |= blobs_of(record) if record else set()
     return Held(
         "result",
         record.node if record else "a deep key without a result",
@@ -180,7 +181,8 @@ def _result(
 
 def blobs_of(record: Record) -> set[str]:
     """The blobs that a record names."""
-    return {record.document, *([record.log] if record.log else []), *(output.digest for output in record.outputs)}
+    beside = {digest for digest in (record.log, record.envelope) if digest}
+    return {record.document, *beside, *(output.digest for output in record.outputs)}
 
 
 def _with_texts(held: Held, cas: Cas) -> Held:

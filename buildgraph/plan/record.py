@@ -41,7 +41,8 @@ class Record(Struct, frozen=True):
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
     (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
     ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
-    ``tier`` says who is answerable for it, ``fetched`` that another machine made it.
+    ``tier`` says who is answerable for it, ``fetched`` that another machine made it; ``envelope`` is the blob with what that
+    machine signed, where it is kept.
     """
 
     action: Digest
@@ -60,6 +61,7 @@ class Record(Struct, frozen=True):
     processors: int = 0
     tier: str = LOCAL
     fetched: bool = False
+    envelope: Digest | None = None
 
     def built(self) -> Built:
         """The packages' real metadata, for resolving."""
@@ -85,6 +87,7 @@ class DeepRecord(Struct, frozen=True):
     nodes: Mapping[str, Digest]
     found: Mapping[str, Found]
     tier: str = LOCAL
+    envelope: Digest | None = None  # as in `Record`
 
 
 class Found(Struct, frozen=True):
@@ -119,6 +122,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "processors": record.processors,
         "tier": record.tier,
         "fetched": record.fetched,
+        **_envelope_to_json(record.envelope),
     }
 
 
@@ -153,6 +157,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         processors=_natural(raw.get("processors", 0)),
         tier=_text(raw.get("tier", LOCAL)),
         fetched=raw.get("fetched") is True,
+        envelope=_envelope(raw),
     )
 
 
@@ -168,6 +173,7 @@ def deep_to_json(record: DeepRecord) -> dict[str, Any]:
             for architecture, found in record.found.items()
         },
         "tier": record.tier,
+        **_envelope_to_json(record.envelope),
     }
 
 
@@ -181,7 +187,8 @@ def deep_from_json(raw: Mapping[str, Any] | None) -> DeepRecord | None:
             for architecture, (requirements, names, answer) in raw["found"].items()
         }
         nodes = {_text(node): _digest(key) for node, key in raw["nodes"].items()}
-        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, found, _text(raw.get("tier", LOCAL)))
+        tier, envelope = _text(raw.get("tier", LOCAL)), _envelope(raw)
+        return DeepRecord(_digest(raw["action"]), _digest(raw["document"]), nodes, found, tier, envelope)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
@@ -231,6 +238,14 @@ def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _LONGEST:
         raise TypeError
     return float(value)
+
+
+def _envelope_to_json(envelope: Digest | None) -> dict[str, str]:
+    return {} if envelope is None else {"envelope": envelope}
+
+
+def _envelope(raw: Mapping[str, Any]) -> Digest | None:
+    return None if raw.get("envelope") is None else _digest(raw["envelope"])
 
 
 def _digest(value: object) -> Digest:

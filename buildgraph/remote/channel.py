@@ -99,8 +99,8 @@ class Channel:
             return self._opened
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        login = self._access.login(self._address)
-        return (("authorization", login.header()),) if login else ()
+        header = self._access.header(self._address)
+        return ((header.name.lower(), header.value),) if header else ()
 
     def _patience(self, size: int) -> float:
         return patience(self._access.timeout, size)

@@ -11,7 +11,8 @@ from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.store import Store, StoreError
 from buildgraph.remote.trust import Trust, Writer
-from buildgraph.web.access import Access, without_login
+from buildgraph.structs import replace
+from buildgraph.web.access import Access, Own, without_login
 from buildgraph.workspace.manifest import FILE_NAME, Manifest
 from buildgraph.workspace.sharing import Remote
 
@@ -87,12 +88,22 @@ _OPENERS: dict[str, Open] = {
 }
 
 
-def levels(remotes: tuple[Remote, ...], root: Path, access: Access, *, reads: bool = True) -> list[Level]:
-    """The stores of a run in the order in which they are asked; without ``reads`` results are only given to them."""
+def levels(
+    remotes: tuple[Remote, ...],
+    root: Path,
+    access: Access,
+    own: Callable[[str], Own | None] = lambda _: None,
+    *,
+    reads: bool = True,
+) -> list[Level]:
+    """The stores of a run in the order in which they are asked; without ``reads`` results are only given to them.
+
+    ``own`` says of an address whether the user's own file knows who to be there.
+    """
     return [
         Level(
             name=remote.name or _shown(remote.url),
-            store=connect(remote.url, root, access),
+            store=connect(remote.url, root, replace(access, own=own(remote.url), own_store=remote.url)),
             reads=reads and remote.reads,
             writes=remote.writes,
             unsigned=remote.unsigned,

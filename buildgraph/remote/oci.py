@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from buildgraph.remote.http import UNAUTHORIZED, asking, copy, expect_success, is_there, missing_of, read_all
 from buildgraph.remote.ociauth import Credentials
 from buildgraph.remote.store import Blob, Sink, StoreError, read_result
-from buildgraph.web.access import Access
+from buildgraph.web.access import THIS_MACHINE, Access
 from buildgraph.web.client import Answer
 from buildgraph.web.transfer import Body
 
@@ -33,7 +33,6 @@ BLOB = "application/octet-stream"
 EMPTY = "application/vnd.oci.empty.v1+json"
 _TITLE = "org.opencontainers.image.title"
 _NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")  # distribution-spec
-_HERE = ("localhost", "127.0.0.1", "::1")
 _MAX_MANIFEST = 4 << 20  # what registries must take at least
 _INLINE = 64 << 10  # bytes of a result that are in the manifest too, so that one request finds it
 _READS = ("GET", "HEAD")
@@ -52,7 +51,7 @@ class RegistryStore:
         if not parts.hostname or not _NAME.fullmatch(name):
             message = "it names no repository; such a name has small letters, digits, and -, _, . and / between them"
             raise StoreError(message)
-        scheme = "http" if parts.scheme == "oci+http" or parts.hostname in _HERE else "https"
+        scheme = "http" if parts.scheme == "oci+http" or parts.hostname in THIS_MACHINE else "https"
         self._base = f"{scheme}://{parts.netloc.rpartition('@')[2]}/v2/{name}/"
         self._access = access
         self._credentials = Credentials(f"{scheme}://{parts.netloc}", access)

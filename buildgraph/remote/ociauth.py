@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from buildgraph.errors import BgError
 from buildgraph.remote.http import asking, expect_success
 from buildgraph.remote.store import RefusedError, StoreError
-from buildgraph.web.access import Access, Login, without_login
+from buildgraph.web.access import Access, Header, Login, without_login
 from buildgraph.web.docker import registry_login
 
 _BEARER = re.compile(r"\bbearer\s", re.IGNORECASE)
@@ -58,6 +58,12 @@ class Credentials:
 
     def _login(self) -> Login | None:
         try:
+            own = self._access.own_at(self._registry)
+            if isinstance(own, Header):
+                message = "the registry does not take what the user's credentials.yaml says"
+                raise RefusedError(message)
+            if own is not None:
+                return own
             host = urlsplit(self._registry)
             if host.username is None and self._access.docker is not None:
                 found = registry_login(self._access.docker, host.netloc, self._access.helper)

@@ -22,7 +22,7 @@ from buildgraph.plan.record import (
     record_to_json,
 )
 from buildgraph.remote.store import Blob
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct, field, replace
 
 FORMAT = 1
 Kind = Literal["deep", "action"]
@@ -66,8 +66,8 @@ def to_bytes(result: Result) -> bytes:
         "kind": result.kind,
         "key": result.key,
         "tier": result.tier,
-        "record": record_to_json(result.record),
-        "deep": None if result.deep is None else deep_to_json(result.deep),
+        "record": record_to_json(replace(result.record, envelope=None)),
+        "deep": None if result.deep is None else deep_to_json(replace(result.deep, envelope=None)),
         "blobs": {digest: list(blob) for digest, blob in sorted(result.blobs.items())},
         "builder": dict(result.builder),
     }
@@ -90,6 +90,8 @@ def from_bytes(data: bytes, kind: Kind, key: Digest, tier: str) -> Result | None
         builder = {str(name): str(value) for name, value in content["builder"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
+    # Where an envelope is kept is this machine's.
+    record, deep = replace(record, envelope=None), deep and replace(deep, envelope=None)
     named = named_blobs(record, deep)
     whole = all(digest in blobs and size in {None, blobs[digest].size} for digest, size in named.items())
     return Result(kind, key, tier, record, {digest: blobs[digest] for digest in named}, deep, builder) if whole else None

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from buildgraph.structs import Struct, field
 
 _AT_ONCE = 16
 _SENDERS = 4
+_MOST_PENDING = 64  # results that wait for a sender, so that a large cache is no large queue
+_POLL = 0.05  # seconds between looks at whether the user has given up
 _CHUNK = 1 << 20
 _PATIENCE = 600.0  # seconds that uploads may take after the build
 
@@ -77,6 +79,7 @@ class SharedCache:
         self._guard = threading.Lock()
         self.seconds_saved = 0.0
         self.lost: Counter[str] = Counter()
+        self.there: Counter[str] = Counter()  # results that were not pushed, by level
         self.is_finished = False
 
     def look_up(self, kind: Kind, keys: Iterable[Digest]) -> list[Result]:
@@ -207,7 +210,19 @@ class SharedCache:
         if any(level.writes and level.is_used for level in self.levels):
             self._later(self._share, record, key, deep)
 
-    def _share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
+    def push(self, made: Iterable[tuple[Record, Digest | None, DeepRecord | None]]) -> None:
+        """Gives results as `share` does, but for those that a store has; returns once all are there or were given up."""
+        pending: set[Future[None]] = set()
+        for one in made:
+            pending.add(self._later(partial(self._share, only_new=True), *one))
+            while len(pending) >= _MOST_PENDING and not self._cancelled():
+                _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            if self._cancelled() or not any(level.writes and level.is_used for level in self.levels):
+                break
+        while pending and not self._cancelled():
+            _, pending = wait(pending, timeout=0.2)
+
+    def _share(self, record: Record, key: Digest | None, deep: DeepRecord | None, *, only_new: bool = False) -> None:
         blobs = {digest: self._blob(digest) for digest in results.named_blobs(record, deep)}
         author = self._author
         made = [Result("action", record.action, author.tier, record, blobs, None, author.builder)]
@@ -215,8 +230,24 @@ class SharedCache:
             made.append(Result("deep", key, author.tier, record, blobs, deep, author.builder))
         sealed = {results.place(one.kind, one.key, one.tier): envelope.seal(results.to_bytes(one), author.keys) for one in made}
         for level in self.levels:
-            if level.writes and level.is_used:
-                self._give(level, sealed, blobs)
+            if not level.writes or not level.is_used:
+                continue
+            there = {
+                place: found for place, one in zip(sealed, made, strict=True) if only_new and (found := self._there(level, one))
+            }
+            self.there[level.name] += len(there)
+            lacking = {place: data for place, data in sealed.items() if place not in there}
+            # Another machine's result may have other files; those of this one are of no use beside it.
+            if lacking or all(found.blobs == blobs for found in there.values()):
+                self._give(level, lacking, blobs)
+
+    def _there(self, level: Level, one: Result) -> Result | None:
+        """What a level has already in place of a result, and readers believe."""
+        if not level.reads:
+            return None
+        data = level.attempt(lambda store: store.result(results.place(one.kind, one.key, one.tier)))
+        judged = None if data is None else self._trust.judge(data, one.kind, one.key, one.tier, unsigned=level.unsigned)
+        return judged if isinstance(judged, Result) else None
 
     def _give(self, level: Level, sealed: Mapping[str, bytes], blobs: Mapping[Digest, Blob], *, partly: bool = False) -> None:
         """Gives blobs, then the results that name them, by place. With ``partly`` blobs that are not here (a log) are brought."""
@@ -239,15 +270,10 @@ class SharedCache:
         """The name of a blob on the wire."""
         known = self._sums.get(digest)
         if known is None:
-            hasher, size = hashlib.sha256(), 0
-            with self._cas.path(digest).open("rb", buffering=0) as stream:
-                while chunk := stream.read(_CHUNK):
-                    hasher.update(chunk)
-                    size += len(chunk)
-            known = self._sums[digest] = Blob(hasher.hexdigest(), size)
+            known = self._sums[digest] = blob_of(self._cas.path(digest))
         return known
 
-    def _later(self, action: Callable[..., None], *arguments: object) -> None:
+    def _later(self, action: Callable[..., None], *arguments: object) -> Future[None]:
         def guarded() -> None:
             try:
                 action(*arguments)
@@ -257,7 +283,8 @@ class SharedCache:
                 self._lose(mistake(error))
 
         with self._guard:
-            self._uploads.append(self._senders.submit(guarded))
+            self._uploads.append(upload := self._senders.submit(guarded))
+        return upload
 
     def _lose(self, reason: str) -> None:
         with self._guard:
@@ -280,6 +307,16 @@ class SharedCache:
             threads.shutdown(wait=False, cancel_futures=True)
         for level in self.levels:
             level.store.close()
+
+
+def blob_of(path: Path) -> Blob:
+    """The name on the wire of a file's content. Raises OSError."""
+    hasher, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+    return Blob(hasher.hexdigest(), size)
 
 
 class _Arriving:

@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from buildgraph.errors import RepositoryError
 from buildgraph.structs import Struct, field
 
+# Where a registry is asked without encryption.
+THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORM = "basic:HOST:USER:PASSWORD"
 _PARTS = 4
 
@@ -33,6 +35,19 @@ class Login(Struct, frozen=True):
         return "Basic " + b64encode(f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")).decode()
 
 
+class Header(Struct, frozen=True):
+    """A header that says who one is."""
+
+    name: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Header({self.name!r}, ...)"
+
+
+Own = Callable[[], Login | Header]
+"""Who to be at a store, by the user's own file. Raises BgError."""
+
 Helper = Callable[[str, str], Login | None]
 """Asks a program that keeps passwords, by docker's name for it, who to be at a registry. Raises BgError."""
 
@@ -42,8 +57,8 @@ class Access(Struct, frozen=True):
 
     ``proxies`` by scheme, with ``no`` for hosts that are asked directly, as urllib has them. ``http_auth`` and ``netrc`` are
     where passwords are, and ``docker`` is where those for registries are: docker's ``config.json``, which may name programs that
-    ``helper`` asks. ``timeout`` in seconds without a byte. ``wait`` sleeps for a number of seconds, and says whether the user
-    has given up meanwhile.
+    ``helper`` asks. ``own`` says who to be at the store ``own_store``, before all of these. ``timeout`` in seconds without a
+    byte. ``wait`` sleeps for a number of seconds, and says whether the user has given up meanwhile.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +66,8 @@ class Access(Struct, frozen=True):
     netrc: Path | None = None
     docker: Path | None = None
     helper: Helper | None = None
+    own: Own | None = None
+    own_store: str = ""
     attempts: int = 5
     timeout: float = 60
     wait: Callable[[float], object] = time.sleep
@@ -78,11 +95,33 @@ class Access(Struct, frozen=True):
         proxy = self.proxies.get(parts.scheme, self.proxies.get("all", ""))
         return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
-    def login(self, address: str) -> Login | None:
-        """Who to be at an address: as it says itself, else HTTP_AUTH for its host and port, else netrc for its host.
+    def header(self, address: str) -> Header | None:
+        """What a request to an address says of who asks; None where nobody said. Raises BgError, as `login`."""
+        own = self.own_at(address)
+        if isinstance(own, Header):
+            return own
+        login = self.login(address)
+        return Header("Authorization", login.header()) if login else None
 
+    def own_at(self, address: str) -> Login | Header | None:
+        """Who to be by the user's own file, if the address is one of the store that it is for. Raises BgError."""
+        if self.own is None:
+            return None
+        store, asked = urlsplit(self.own_store), urlsplit(address)
+        open_to_all = asked.scheme in {"http", "grpc"} and store.scheme not in {"http", "grpc", "oci+http"}
+        if _host(store) != _host(asked) or (open_to_all and store.hostname not in THIS_MACHINE):
+            return None
+        return self.own()
+
+    def login(self, address: str) -> Login | None:
+        """Who to be at an address.
+
+        The user's own file says it first, then the address itself, HTTP_AUTH for its host and port, netrc for its host.
         Raises RepositoryError where these cannot be read, without what they hold.
         """
+        own = self.own_at(address)
+        if isinstance(own, Login):
+            return own
         parts = urlsplit(address)
         if parts.username is not None:
             return Login(unquote(parts.username), unquote(parts.password or ""))

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from buildgraph import __version__
 from buildgraph.errors import RepositoryError
-from buildgraph.web.access import Access, Login, without_login
+from buildgraph.web.access import Access, Header, Login, without_login
 
 CONNECTIONS = 16  # to one server, for many requests
 _CONNECTING = 15.0  # seconds
@@ -162,9 +162,12 @@ class Transfer:
         ):
             curl.setopt(option, value)
         sent = {"User-Agent": f"buildgraph/{__version__}", **headers}
-        login = login or access.login(address)
-        if login is not None and "Authorization" not in sent:
-            sent["Authorization"] = login.header()
+        own = Header("Authorization", login.header()) if login else access.header(address)
+        if own is not None and own.name not in sent:
+            sent[own.name] = own.value
+        if own is not None and own.name.lower() != "authorization":
+            # libcurl would send a header of another name on to another host: such a request ends where it was to go.
+            curl.setopt(pycurl.FOLLOWLOCATION, 0)
         self._send(method, sent, body)
         self._go_through(access.proxy(address))
         if address.startswith("https:") or access.proxy(address).startswith("https:"):

@@ -49,7 +49,7 @@ def exported(filled: Filled, path: Path) -> Path:
 
 
 def take(other: Filled, path: Path, tier: str = "local", room: int = ROOM) -> archive.Taken:
-    return archive.unpack(path, other.cas, other.records, tier, room)
+    return archive.unpack(path, other.cas, other.records, archive.Believed(tier), room)
 
 
 def members(path: Path) -> list[Member]:
@@ -371,7 +371,7 @@ source, target = Filled(root), Filled(root.with_name("target"))
 inventory = source.inventory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 archive.pack(root.with_name("all.tgz"), inventory.results, inventory, source.cas)
-archive.unpack(root.with_name("all.tgz"), target.cas, target.records, "local", 1 << 30)
+archive.unpack(root.with_name("all.tgz"), target.cas, target.records, archive.Believed("local"), 1 << 30)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sorted(target.results()))
 """
     run(lines)

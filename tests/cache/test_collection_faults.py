@@ -179,8 +179,8 @@ def test_a_full_disk_stops_an_import_and_an_export(run: Run, small_disk: tuple[t
     lines = """
 filled.put("first", b"content")
 for act in (
-    lambda: archive.unpack(Path(sys.argv[2]), filled.cas, filled.records, "local", archive.free_room(root)),
-    lambda: archive.unpack(Path(sys.argv[2]), filled.cas, filled.records, "local", 1 << 40),
+    lambda: archive.unpack(Path(sys.argv[2]), filled.cas, filled.records, archive.Believed("local"), archive.free_room(root)),
+    lambda: archive.unpack(Path(sys.argv[2]), filled.cas, filled.records, archive.Believed("local"), 1 << 40),
 ):
     try:
         act()

@@ -20,6 +20,7 @@ import pytest
 from diskcache import Cache as NaiveCache  # type: ignore[import-untyped]
 from diskcache.core import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT  # type: ignore[import-untyped]
 
+from buildgraph.cache import database
 from buildgraph.cache import records as module
 from buildgraph.cache.files import open_lock
 from buildgraph.cache.records import Records
@@ -247,11 +248,13 @@ def test_a_damaged_database_is_moved_aside_and_begun_anew(
 
 
 def test_an_empty_or_missing_database_is_a_new_one(records: Records, root: Path, notices: list[str]) -> None:
-    """Nothing is damaged where nothing is."""
+    """Nothing is damaged where nothing is, also without a journal."""
+    records.journal.unlink()
     os.truncate(root / "records" / "cache.db", 0)
     assert records.get("action", "1") is None
     records.close()
     shutil.rmtree(root / "records")
+    records.journal.unlink()
 
     records.put("action", "1", {"n": 1})
     assert records.get("action", "1") == {"n": 1}
@@ -299,7 +302,7 @@ records.close()
 
     assert [errors for _, errors in results] == [""] * 6
     assert sum(output.count("notice") for output, _ in results) == 1
-    assert len(list(records.iter("action"))) == 120
+    assert len(list(records.iter("action"))) == 50 + 120
 
 
 def test_a_new_database_is_not_moved_aside_for_the_faults_of_the_old(records: Records, root: Path, notices: list[str]) -> None:
@@ -415,7 +418,7 @@ records.close()
 
 def test_another_writer_that_hangs_is_told(records: Records, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on beside it; writing gives up after a while."""
-    monkeypatch.setattr(module, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(root / "records" / "cache.db", isolation_level=None)) as other:
         assert records.get("action", "1") is not None
         other.execute("BEGIN IMMEDIATE")

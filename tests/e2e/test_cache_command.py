@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from buildgraph.keys import ed25519
 from buildgraph.plan import checkup
 from tests.cache.stored import Filled
 from tests.e2e.test_survival import Background, wrong_blobs
@@ -206,6 +207,27 @@ def test_another_machine_builds_nothing_after_an_import(built: Workspace, tmp_pa
     ran = other.build("//...").ran
     assert other.bg("cache", "export", "--json", str(tmp_path / "new.tar"), "--since-run").answer["results"] == len(ran) == 4
     assert wrong_blobs(other.root / "cache") == []
+
+
+def test_an_import_believes_whom_the_manifest_names(built: Workspace, tmp_path: Path) -> None:
+    """Without a signature by such a key nothing is taken, and said why; with one all is, also two machines further."""
+    mine, other = ed25519.generate(), ed25519.generate()
+    with (built.root / "buildgraph.yaml").open("a") as manifest:
+        manifest.write(f"trust: {{me: {{key: {ed25519.public(mine)!r}, tiers: [local]}}}}\n")
+    path, machines = str(tmp_path / "all.tar"), []
+    for name in ("second", "third"):
+        machines.append(Workspace(tmp_path / name, built.home, built.tools))
+        shutil.copytree(built.root, machines[-1].root, ignore=shutil.ignore_patterns("cache", "out"))
+    for key, told in (("", "BG_CACHE_KEY has no key"), (other, "does not let the key in BG_CACHE_KEY write the tier `local`")):
+        unsigned = built.bg("cache", "export", "--json", path, env={"BG_CACHE_KEY": key})
+        assert (unsigned.answer["unsigned"], told in unsigned.err) == (6, True), unsigned.err
+        refused = machines[0].bg("cache", "import", path)
+        assert "12 records left out: not signed" in refused.out
+    assert built.bg("cache", "export", path, env={"BG_CACHE_KEY": mine}).out.startswith("6 results, 6 of them signed")
+    for machine in machines:
+        assert machine.bg("cache", "import", "--json", path).answer["results"] == 6
+        assert machine.build("//...").ran == set()
+        assert machine.bg("cache", "export", "--json", path).answer["unsigned"] == 0
 
 
 @pytest.mark.slow

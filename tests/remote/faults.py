@@ -192,6 +192,20 @@ def encrypted(folder: Path) -> Fault:
     return fault
 
 
+def heard(sent: list[bytes]) -> Fault:
+    """No fault: everything is handed on, and what clients send is kept."""
+
+    def keep(data: bytes) -> bytes:
+        sent.append(data)
+        return data
+
+    def hand_on(data: bytes, client: socket.socket) -> bool:
+        client.sendall(data)
+        return False
+
+    return _between(hand_on, keep)
+
+
 def _changing(change: Callable[[bytes], tuple[bytes, bool]]) -> Fault:
     """Hands on requests as they are, and answers as ``change`` has them, which says when to end."""
 

@@ -20,7 +20,7 @@ from buildgraph.remote.connect import connect
 from buildgraph.remote.oci import RegistryStore
 from buildgraph.remote.ociauth import Credentials
 from buildgraph.remote.store import RefusedError, StoreError
-from buildgraph.web.access import Access
+from buildgraph.web.access import Access, Header, Login
 from tests.remote.contract import KEYS, StoreContract
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
 from tests.remote.servers import docker_registry
@@ -134,18 +134,32 @@ def test_a_token_for_reading_is_none_for_writing(token_registry: tuple[Tokens, s
         stranger.put_result(KEYS[0], b"{}", [])
 
 
-@pytest.mark.parametrize("place", ["address", "docker", "variable", "netrc"])
+@pytest.mark.parametrize("place", ["own", "address", "docker", "variable", "netrc"])
 def test_where_passwords_come_from(closed_registry: str, repository: str, tmp_path: Path, place: str) -> None:
-    """The address itself, docker's file, HTTP_AUTH, netrc."""
+    """The user's own file (before a wrong one of docker's), the address itself, docker's file, HTTP_AUTH, netrc."""
     netrc = tmp_path / "netrc"
     netrc.write_text(f'machine 127.0.0.1 login {USER} password "{PASSWORD}"\n')
+    own = f"oci://{closed_registry}/{repository}"
+    (tmp_path / "own").mkdir()
+    wrong = docker_config(tmp_path / "own", closed_registry, "somebody:else's") if place == "own" else None
     address, access = {
+        "own": (own, Access(docker=wrong, own=lambda: Login(USER, PASSWORD), own_store=own)),
         "address": (f"oci://{USER}:{PASSWORD.replace(' ', '%20')}@{closed_registry}/{repository}", Access()),
         "docker": (f"oci://{closed_registry}/{repository}", Access(docker=docker_config(tmp_path, f"http://{closed_registry}"))),
         "variable": (f"oci://{closed_registry}/{repository}", Access(http_auth=f"basic:{closed_registry}:{USER}:{PASSWORD}")),
         "netrc": (f"oci://{closed_registry}/{repository}", Access(netrc=netrc)),
     }[place]
     give(RegistryStore(address, access), tmp_path / "one", CI)
+
+
+def test_the_user_s_own_file_for_tokens(token_registry: tuple[Tokens, str], repository: str, tmp_path: Path) -> None:
+    """The password goes to the server that gives tokens; a token of one's own that the registry refuses is told as refused."""
+    _, host = token_registry
+    address = f"oci://{host}/{repository}"
+    give(RegistryStore(address, Access(own=lambda: Login(USER, PASSWORD), own_store=address)), tmp_path / "one", CI)
+    wrong = Access(own=lambda: Header("Authorization", "Bearer s3cr3t"), own_store=address)
+    with pytest.raises(RefusedError, match="does not take what the user's credentials"):
+        RegistryStore(address, wrong).result(KEYS[0])
 
 
 def test_a_wrong_password_is_not_shown(closed_registry: str, repository: str, tmp_path: Path) -> None:
