@@ -166,17 +166,33 @@ def test_no_repository_is_named(empty: Workspace) -> None:
 
 
 def test_a_recipe_that_fails(empty: Workspace) -> None:
-    """The step's line, what it said, where the whole log is; nothing of it is cached."""
-    recipe = package("app", "true") + "  - name: Break it\n    runs: |\n      echo about to fail\n      exit 3\n"
+    """The step's name, line and excerpt, what it said and not what others said, the whole log; nothing of it is cached."""
+    step = "  - name: Break ${{package.name}}\n    runs: |\n      seq 1 100\n      exit 3\n"
+    recipe = package("app", "echo fine") + step
     empty.write("recipes/app.yaml", recipe)
-    line = recipe.splitlines().index("  - name: Break it") + 1
+    line = recipe.splitlines().index("  - name: Break ${{package.name}}") + 1
     for _ in range(2):
         said = fails(empty, 1)
-        assert f"recipes/app.yaml:{line}: melange failed on //:app" in said
-        assert "  | about to fail" in said
-        assert "exit status 3" in said
-        log = Path(said.split("the whole log: ")[1].splitlines()[0])
-        assert "about to fail" in log.read_text()
+        failed = f"failed recipes/app.yaml:{line}: step `Break ${{{{package.name}}}}` of //:app@x86_64 failed (exit status 3)\n"
+        excerpt = f"      - name: Break ${{{{package.name}}}}\n            {'^' * 23}\n"
+        shown = "".join(f"  | {number}\n" for number in range(62, 101))
+        assert f'{failed}{excerpt}\n  | running step "Break app"\n  | ... 61 lines ...\n{shown}  the whole log: ' in said
+        log = Path(said.split("the whole log: ")[1].splitlines()[0]).read_text()
+        assert "fine\n" in log
+        assert "exit status 3" in log
+
+
+def test_a_step_without_a_name_that_fails(empty: Workspace) -> None:
+    """Where it can only be one, its line; where the log does not tell it from the step before, both are said."""
+    empty.write("recipes/app.yaml", package("app", "exit 4"))
+    assert "recipes/app.yaml:4: a step of //:app@x86_64 failed (exit status 4)\n      - runs: |\n        ^^^^\n" in fails(
+        empty, 1
+    )
+    named = package("app", "true").replace("  - runs", "  - name: First\n    runs")
+    empty.write("recipes/app.yaml", named + "  - runs: exit 5\n")
+    said = fails(empty, 1)
+    assert "recipes/app.yaml:4: step `First`, or one without a name after it, of //:app@x86_64 failed (exit status 5)" in said
+    assert "hint: a `name:` on each step lets the log say which one it is" in said
 
 
 def test_a_failure_for_want_of_the_network_gets_that_hint(empty: Workspace) -> None:
