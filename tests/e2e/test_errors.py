@@ -174,7 +174,7 @@ def test_a_recipe_that_fails(empty: Workspace) -> None:
     for _ in range(2):
         said = fails(empty, 1)
         failed = f"failed recipes/app.yaml:{line}: step `Break ${{{{package.name}}}}` of //:app@x86_64 failed (exit status 3)\n"
-        excerpt = f"      - name: Break ${{{{package.name}}}}\n            {'^' * 23}\n"
+        excerpt = f"      - name: Break ${{{{package.name}}}}\n              {'^' * 23}\n"
         shown = "".join(f"  | {number}\n" for number in range(62, 101))
         assert f'{failed}{excerpt}\n  | running step "Break app"\n  | ... 61 lines ...\n{shown}  the whole log: ' in said
         log = Path(said.split("the whole log: ")[1].splitlines()[0]).read_text()
