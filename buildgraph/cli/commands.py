@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from buildgraph import __version__
 from buildgraph.cli import quick
@@ -18,7 +17,6 @@ from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session
 from buildgraph.cli.settings import Settings, tools_folder
 from buildgraph.errors import CacheError, OutputError, UsageError
-from buildgraph.plan.planner import Plan
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
@@ -68,7 +66,7 @@ def _command(name: str) -> Command:
 _MODULES = {
     "build": ("building", "build"),
     "run": ("building", "run_image"),
-    **{name: (name, name) for name in ("affected", "cache", "fetch", "inspect", "lock", "verify")},
+    **{name: (name, name) for name in ("affected", "cache", "explain", "fetch", "inspect", "lock", "verify")},
 }
 
 
@@ -126,31 +124,6 @@ def plan(options: argparse.Namespace, session: Session) -> int:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
-
-
-def explain(options: argparse.Namespace, session: Session) -> int:
-    """`bg explain`."""
-    from buildgraph.cli.planning import planned
-
-    found = planned([options.target], session)
-    if options.json:
-        show([views.to_json([_explained(name, found, session) for name in found.wanted])])
-        return 0
-    for name in found.wanted:
-        decision = found.decisions[name]
-        cached = decision.kind in {"hit", "spared"}
-        show([f"{name} is cached: nothing that it depends on changed" if cached else f"{name} has to be built:"])
-        show([f"  {reason}" for reason in decision.reasons])
-        if options.key:
-            document = session.rebuilder.deep(name).document
-            show(["", f"deep key {decision.deep_key}, of:", *(f"  {line}" for line in views.document_lines(document))])
-    return 0
-
-
-def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
-    document = session.rebuilder.deep(name).document
-    entries = [[entry.section, entry.name, entry.value, entry.why, entry.place] for entry in document.entries]
-    return {**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries}
 
 
 def clean(options: argparse.Namespace, session: Session) -> int:
@@ -226,6 +199,5 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
 COMMANDS: dict[str, Command] = {
     "plan": plan,
-    "explain": explain,
     "clean": clean,
 }

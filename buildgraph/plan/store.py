@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from buildgraph.cache.cas import Cas
@@ -29,12 +29,18 @@ LAST: Final = "last"
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """A node's previous result in this workspace: for explanations and estimates, never for decisions."""
+    """A node's latest result in this workspace: for explanations and estimates, never for decisions.
+
+    ``since`` is when it became that, in seconds since 1970, 0 where that is not known. ``reasons`` are why its action ran, empty
+    where it did not run for this workspace.
+    """
 
     action: Digest
     deep_document: Digest
     content: Digest
     seconds: float
+    since: int = 0
+    reasons: tuple[str, ...] = ()
 
 
 def last_from_json(raw: Mapping[str, Any] | None) -> Last | None:
@@ -44,7 +50,10 @@ def last_from_json(raw: Mapping[str, Any] | None) -> Last | None:
     seconds = raw.get("seconds")
     if action is None or document is None or content is None or not isinstance(seconds, int | float):
         return None
-    return Last(action, document, content, float(seconds))
+    since, reasons = raw.get("since"), raw.get("reasons")
+    if not isinstance(since, int) or not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+        since, reasons = 0, []
+    return Last(action, document, content, float(seconds), since, tuple(reasons))
 
 
 class FoundElsewhere(Protocol):
@@ -100,17 +109,16 @@ class RecordStore:
         """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs."""
         if self.elsewhere is None:
             return
-        wanted = [key for key in dict.fromkeys(deep_keys) if not self._is_here(key)]
+        wanted = [key for key in dict.fromkeys(deep_keys) if not self._leads_here(key)]
         self._take(self.elsewhere.look_up(DEEP, wanted))
         if self.brings:
             led = (self._known_deep(key) for key in wanted)
             records = [record for one in led if one is not None and (record := self.previous(one.action))]
             self.elsewhere.bring_all(records)
 
-    def _is_here(self, key: Digest) -> bool:
+    def _leads_here(self, key: Digest) -> bool:
         led = self._known_deep(key)
-        record = self.previous(led.action) if led else None
-        return record is not None and not self._lacking(record)
+        return led is not None and self.is_here(led.action)
 
     def _take(self, found: Sequence[FoundElsewhere]) -> None:
         """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
@@ -158,6 +166,16 @@ class RecordStore:
         record = record_from_json(self.records.get(ACTION, action), action)
         return record if record is not None and self._believes(record.tier) else None
 
+    def tier_of(self, action: Digest) -> str | None:
+        """Who is answerable for the record of an action, whether or not this run believes it; None where there is no record."""
+        record = record_from_json(self.records.get(ACTION, action), action)
+        return None if record is None else record.tier
+
+    def is_here(self, action: Digest) -> bool:
+        """Whether there is a record of an action that this run believes, with all of its outputs."""
+        record = self.previous(action)
+        return record is not None and not self._lacking(record)
+
     def _believes(self, tier: str) -> bool:
         return tier == self.tier or tier in self.believed
 
@@ -193,8 +211,7 @@ class RecordStore:
 
     def put_last(self, node: str, last: Last) -> None:
         """Remembers a node's result."""
-        value = {"action": last.action, "deep_document": last.deep_document, "content": last.content, "seconds": last.seconds}
-        self.records.put(LAST, f"{self.workspace}:{node}", value)
+        self.records.put(LAST, f"{self.workspace}:{node}", asdict(last) | {"reasons": list(last.reasons)})
 
     def document(self, digest: Digest) -> KeyDocument | None:
         """A stored key document, None where it is gone or is none."""
