@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph.cli import commands, quick, upkeep
-from buildgraph.cli.planning import planned
+from buildgraph.cli.planning import planned, refuse_blocked
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -43,6 +43,7 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
     if options.dry_run:
         plan = planned(options.targets, session)
         commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
+        refuse_blocked(plan, session)
         return 0
     started = time.monotonic()
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)

@@ -31,6 +31,7 @@ class Locker:
     session: Session
     _lock: Lock | None = None
     _open: list[str] | None = None
+    _upgrading: bool = False
 
     @property
     def lock(self) -> Lock:
@@ -100,11 +101,14 @@ class Locker:
                 message = f"buildgraph.lock has no package `{name}`"
                 raise LockError(message, hint=did_you_mean(name, known))
         self.use(Lock.of(package for package in before.packages if names and package.entry.name not in names))
+        self._upgrading = True
         try:
             self.complete(self.session.graph.order)
         except BaseException:
             self.use(before)
             raise
+        finally:
+            self._upgrading = False
         self._write()
 
     def check(self, wanted: Iterable[str]) -> None:
@@ -142,7 +146,8 @@ class Locker:
             before = len(self.lock.packages)
             self.use(self.lock.with_packages(solution.chosen))
             self._write()
-            session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
+            if not self._upgrading:  # it chooses anew what was there
+                session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
         absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
         session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
         if needed:

@@ -149,6 +149,12 @@ def test_a_missing_dependency(empty: Workspace) -> None:
         said.startswith("recipes/app.yaml:2: nothing provides `libgreting`") or "\nrecipes/app.yaml:2: nothing provides" in said
     )
     assert "did you mean `libgreeting`" in said
+    for words in (["plan"], ["build", "-n", "//..."]):
+        planned = empty.bg(*words)
+        assert planned.code == 6
+        assert planned.out.startswith("blocked //:app@x86_64\n          nothing provides `libgreting` (recipes/app.yaml:2)\n")
+        assert planned.out.endswith("1 that cannot be built\n")
+        assert "did you mean `libgreeting`" in planned.err
     empty.write("recipes/app.yaml", package("app", "true", needs=("busibox",)))
     assert "did you mean `busybox`" in fails(empty, 6)
 
