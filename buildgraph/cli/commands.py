@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session
 from buildgraph.cli.settings import Settings, tools_folder
-from buildgraph.errors import CacheError, OutputError, UsageError
+from buildgraph.errors import UsageError
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
@@ -66,7 +65,7 @@ def _command(name: str) -> Command:
 _MODULES = {
     "build": ("building", "build"),
     "run": ("building", "run_image"),
-    **{name: (name, name) for name in ("affected", "cache", "explain", "fetch", "inspect", "lock", "verify")},
+    **{name: (name, name) for name in ("affected", "cache", "clean", "explain", "fetch", "inspect", "lock", "verify")},
 }
 
 
@@ -127,42 +126,6 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def clean(options: argparse.Namespace, session: Session) -> int:
-    """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
-    out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
-    try:
-        for folder in ours:
-            if folder.exists():
-                shutil.rmtree(folder)
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-    except OSError as error:
-        message = f"cannot remove {error.filename}: {error.strerror}"
-        raise OutputError(message) from error
-    if options.cache:
-        _clean_cache(session.cache_folder)
-    return 0
-
-
-def _clean_cache(folder: Path) -> None:
-    from buildgraph.cache.files import remove_tree
-
-    if not (folder / "FORMAT").is_file():
-        return
-    for path in folder.iterdir():
-        if path.name not in {".gitkeep", ".gitignore"} and not (
-            remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)
-        ):
-            message = f"cannot remove {path}"
-            raise CacheError(message)
-
-
-def _unlink(path: Path) -> bool:
-    path.unlink(missing_ok=True)
-    return True
-
-
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """`bg keygen`."""
     from buildgraph.outputs.keys import DEFAULT_NAME, GITIGNORE, RESULTS_NAME, new_key, new_results_key
@@ -200,5 +163,4 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
 COMMANDS: dict[str, Command] = {
     "plan": plan,
-    "clean": clean,
 }
