@@ -73,17 +73,20 @@ def execute(
     session.locks.sweep()
     session.locker.complete(wanted, tolerant=options.keep_going)
     runner = make_runner(session)
-    with session.uninterrupted():
-        result = scheduler.run(
-            wanted,
-            session.rebuilder,
-            runner,
-            jobs=options.jobs or session.manifest.jobs or os.cpu_count() or 1,
-            listener=session.console,
-            keep_going=options.keep_going,
-            expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
-            cancelled=session.cancelled,
-        )
+    try:
+        with session.uninterrupted():
+            result = scheduler.run(
+                wanted,
+                session.rebuilder,
+                runner,
+                jobs=options.jobs or session.manifest.jobs or os.cpu_count() or 1,
+                listener=session.console,
+                keep_going=options.keep_going,
+                expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
+                cancelled=session.cancelled,
+            )
+    finally:
+        session.console.rest()
     if session.cancelled.is_set():
         message = "interrupted"
         raise Interrupted(message)

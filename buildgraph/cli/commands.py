@@ -27,7 +27,9 @@ Command = Callable[[argparse.Namespace, Session], int]
 def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick.Look | None = None) -> int:
     """Runs a command; its exit code. ``look`` is what was seen of the workspace before."""
     console = Console(
-        coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False)
+        coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))),
+        quiet=getattr(options, "quiet", False),
+        live=sys.stderr.isatty() and environment.get("TERM", "dumb") != "dumb",
     )
     if options.command == "version":
         return version(options, environment, console)
