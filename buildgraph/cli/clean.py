@@ -15,8 +15,8 @@ from buildgraph.errors import CacheError, OutputError
 from buildgraph.report.graphs import counted
 from buildgraph.report.inspection import size
 from buildgraph.report.views import to_json
+from buildgraph.workspace.manifest import OUTPUTS
 
-_OUTPUTS = ("oci", "sbom", "provenance", "packages")
 _KEPT = frozenset({".gitkeep", ".gitignore"})  # the cache's folder itself stays: it may be under version control
 
 
@@ -32,7 +32,7 @@ class Removal:
 def clean(options: argparse.Namespace, session: Session) -> int:
     """Removes the outputs, and the cache if asked, and says what that was. Raises OutputError, CacheError."""
     out, cache = session.out_folder, session.cache_folder
-    outputs = [folder for name in _OUTPUTS if (folder := out / name).is_dir() and not folder.is_symlink()]
+    outputs = [folder for name in OUTPUTS if (folder := out / name).is_dir() and not folder.is_symlink()]
     removals = [_measured(folder, [folder]) for folder in outputs]
     cached = []
     if options.cache and (cache / "FORMAT").is_file():
