@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from buildgraph.errors import OutputError, closest, did_you_mean
+from buildgraph.errors import OutputError, closest
 
 _MOST_LINKS = 40  # as Linux follows (path_resolution(7))
 _SHEBANG = 256  # characters of the line that Linux reads (execve(2))
@@ -66,8 +66,9 @@ def _hint(name: str, root: Path, search: str) -> str:
     base = posixpath.basename(name)
     if base in programs:
         return f"did you mean `{programs[base]}`?"
-    if closest(base, programs):
-        return did_you_mean(base, programs)
+    close = closest(base, programs)
+    if close:
+        return "did you mean " + " or ".join(f"`{programs[one] if '/' in name else one}`" for one in close) + "?"
     if not programs:
         return f"there is no program at all in its PATH, {search}"
     some = sorted(programs)

@@ -50,6 +50,7 @@ def test_what_is_not_there(root: Path) -> None:
     """What was meant is guessed: the same name elsewhere, a name like it, else some of what there is."""
     assert refusal(root, "gret") == (f"the image has no program `gret` in its PATH, {PATH}", "did you mean `greet`?")
     assert refusal(root, "/usr/local/bin/sh") == ("the image has no program `/usr/local/bin/sh`", "did you mean `/usr/bin/sh`?")
+    assert refusal(root, "/usr/bin/gret")[1] == "did you mean `/usr/bin/greet`?"
     assert refusal(root, "x")[1] == "its PATH has greet, serve, sh"
     assert refusal(root, "box", search="/nowhere")[1] == "there is no program at all in its PATH, /nowhere"
 
