@@ -81,9 +81,8 @@ def init(options: argparse.Namespace) -> int:
     if options.json:
         show([views.to_json(_json(survey, manifest, state, missing, added=added))])
         return 0
-    show(
-        [f"{root}: {counted(survey.count('package'), 'package')}, {counted(survey.count('image'), 'image')}", "", *_found(survey)]
-    )
+    counts = ", ".join(counted(survey.count(kind), kind) for kind in ("package", "image"))
+    show([f"{root}: {counts}", "", *_found(survey)])
     show(["", *_manifest_lines(manifest, there or manifest, state, text), *_gitignore_lines(root, missing, added=added)])
     return 0
 

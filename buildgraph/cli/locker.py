@@ -6,13 +6,15 @@ Which external packages a world takes is apko's choice (execute/locking.py); her
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import SCANNED
-from buildgraph.errors import GraphError, LockError, did_you_mean
+from buildgraph.errors import BgError, GraphError, LockError, Place, did_you_mean
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need, is_remote
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from buildgraph.cli.session import Session
     from buildgraph.execute import locking
     from buildgraph.plan.rebuild import Unlocked
+
+_WORD = re.compile(r"[\"']?([^\s,\[\]{}\"']+)")
 
 
 @dataclass(slots=True)
@@ -146,8 +150,9 @@ class Locker:
             before = len(self.lock.packages)
             self.use(self.lock.with_packages(solution.chosen))
             self._write()
-            if not self._upgrading:  # it chooses anew what was there
-                session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
+            added = len(self.lock.packages) - before
+            if added and not self._upgrading:  # an upgrade chooses anew what was there
+                session.console.say(f"lock   {added} package{'s' if added > 1 else ''} added to buildgraph.lock")
         absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
         session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
         if needed:
@@ -212,7 +217,18 @@ class Locker:
             return cycle_error(self.session.graph, [(found.world.node, found.text, found.maker) for found in unmet])
         first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
         more = [line for line in more if line != f"{first.where}: {first.what}"]
-        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
+        where = first.where and self._with_excerpt(first.where)
+        return GraphError(first.what, where=where, hint=first.hint, details="\n".join(more))
+
+    def _with_excerpt(self, where: Place) -> Place:
+        """A place with its line, the word there underlined."""
+        from buildgraph.recipes.yamltext import place_at  # only errors need it
+
+        with suppress(BgError):  # what cannot be read is told elsewhere
+            found = place_at(where.line, where.column, where.path, self.session.workspace.text_file(where.path))
+            word = _WORD.match(found.excerpt, max(0, found.column - 1))
+            return replace(found, column=word.start(1) + 1, length=len(word[1])) if word else found
+        return where
 
 
 def _lacks(unlocked: Unlocked, counts: Callable[[str, str], bool]) -> bool:
