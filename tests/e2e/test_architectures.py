@@ -147,7 +147,7 @@ def test_a_machine_that_cannot_run_an_architecture_says_so(both: Workspace) -> N
         "//:tool@aarch64": "failed",
         "//:tools": "skipped",
     }
-    assert "of //:tool@aarch64 failed (exit status " in ran.err
+    assert "melange failed on //:tool@aarch64 (exit code 1)" in ran.err
     assert "hint: this machine cannot run programs of that architecture" in ran.err
 
 

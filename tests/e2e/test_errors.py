@@ -39,6 +39,7 @@ def fails(workspace: Workspace, code: int, *arguments: str, env: dict[str, str] 
         (["run", "//packages:libstock"], 3, "is no image; run takes one", "bg list --kind image"),
         (["run", "//images/..."], 3, "is 4 images; run takes one", "bg list --kind image"),
         (["run", "//images:api", "-e", "PORT"], 2, "`PORT` is not NAME=VALUE", "-e NAME=VALUE"),
+        (["run", "//images:tools", "--entrypoint", "/bin/bsh"], 12, "the image has no program `/bin/bsh`", "did you mean `/"),
         (["lock", "--upgrade", "busibox"], 7, "buildgraph.lock has no package `busibox`", "did you mean `busybox`"),
         (["-C", "nowhere", "list"], 2, "there is no folder", ""),
     ],
