@@ -355,6 +355,8 @@ def _cache(parser: argparse.ArgumentParser) -> None:
 
 def _clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", action="store_true", help="remove the cache too")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="remove nothing, and say what would go")
+    add_json(parser)
 
 
 def _keygen(parser: argparse.ArgumentParser) -> None:

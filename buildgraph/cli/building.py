@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph.cli import commands, quick, upkeep
-from buildgraph.cli.planning import planned
+from buildgraph.cli.planning import planned, refuse_blocked
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -43,6 +43,7 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
     if options.dry_run:
         plan = planned(options.targets, session)
         commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
+        refuse_blocked(plan, session)
         return 0
     started = time.monotonic()
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
@@ -72,17 +73,20 @@ def execute(
     session.locks.sweep()
     session.locker.complete(wanted, tolerant=options.keep_going)
     runner = make_runner(session)
-    with session.uninterrupted():
-        result = scheduler.run(
-            wanted,
-            session.rebuilder,
-            runner,
-            jobs=options.jobs or session.manifest.jobs or os.cpu_count() or 1,
-            listener=session.console,
-            keep_going=options.keep_going,
-            expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
-            cancelled=session.cancelled,
-        )
+    try:
+        with session.uninterrupted():
+            result = scheduler.run(
+                wanted,
+                session.rebuilder,
+                runner,
+                jobs=options.jobs or session.manifest.jobs or os.cpu_count() or 1,
+                listener=session.console,
+                keep_going=options.keep_going,
+                expected_seconds=lambda: runner.expected_seconds(session.graph.nodes),
+                cancelled=session.cancelled,
+            )
+    finally:
+        session.console.rest()
     if session.cancelled.is_set():
         message = "interrupted"
         raise Interrupted(message)

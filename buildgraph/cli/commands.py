@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from buildgraph import __version__
 from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session
 from buildgraph.cli.settings import Settings, tools_folder
-from buildgraph.errors import CacheError, OutputError, UsageError
-from buildgraph.plan.planner import Plan
+from buildgraph.errors import UsageError
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
@@ -30,7 +27,9 @@ Command = Callable[[argparse.Namespace, Session], int]
 def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick.Look | None = None) -> int:
     """Runs a command; its exit code. ``look`` is what was seen of the workspace before."""
     console = Console(
-        coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))), quiet=getattr(options, "quiet", False)
+        coloured=colours_wanted(sys.stderr, bool(environment.get("NO_COLOR"))),
+        quiet=getattr(options, "quiet", False),
+        live=sys.stderr.isatty() and environment.get("TERM", "dumb") != "dumb",
     )
     if options.command == "version":
         return version(options, environment, console)
@@ -68,7 +67,7 @@ def _command(name: str) -> Command:
 _MODULES = {
     "build": ("building", "build"),
     "run": ("building", "run_image"),
-    **{name: (name, name) for name in ("affected", "cache", "fetch", "inspect", "lock", "verify")},
+    **{name: (name, name) for name in ("affected", "cache", "clean", "explain", "fetch", "inspect", "lock", "verify")},
 }
 
 
@@ -114,79 +113,19 @@ def show(lines: list[str]) -> None:
 
 
 def plan(options: argparse.Namespace, session: Session) -> int:
-    """`bg plan`."""
-    from buildgraph.cli.planning import planned
+    """`bg plan`. Raises what a build would fail with before it starts."""
+    from buildgraph.cli.planning import planned, refuse_blocked
 
     found = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
+    refuse_blocked(found, session)
     # What caches elsewhere have or lack today they may lack or have tomorrow, which no stat tells.
     here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
     if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
     return 0
-
-
-def explain(options: argparse.Namespace, session: Session) -> int:
-    """`bg explain`."""
-    from buildgraph.cli.planning import planned
-
-    found = planned([options.target], session)
-    if options.json:
-        show([views.to_json([_explained(name, found, session) for name in found.wanted])])
-        return 0
-    for name in found.wanted:
-        decision = found.decisions[name]
-        cached = decision.kind in {"hit", "spared"}
-        show([f"{name} is cached: nothing that it depends on changed" if cached else f"{name} has to be built:"])
-        show([f"  {reason}" for reason in decision.reasons])
-        if options.key:
-            document = session.rebuilder.deep(name).document
-            show(["", f"deep key {decision.deep_key}, of:", *(f"  {line}" for line in views.document_lines(document))])
-    return 0
-
-
-def _explained(name: str, found: Plan, session: Session) -> dict[str, Any]:
-    document = session.rebuilder.deep(name).document
-    entries = [[entry.section, entry.name, entry.value, entry.why, entry.place] for entry in document.entries]
-    return {**views.plan_json(found)["nodes"][name], "node": name, "key_document": entries}
-
-
-def clean(options: argparse.Namespace, session: Session) -> int:
-    """`bg clean`: the outputs, and the cache if asked; the cache's folder itself stays, it may be under version control."""
-    out = session.out_folder
-    ours = [out / name for name in ("oci", "sbom", "provenance", "packages")]
-    try:
-        for folder in ours:
-            if folder.exists():
-                shutil.rmtree(folder)
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-    except OSError as error:
-        message = f"cannot remove {error.filename}: {error.strerror}"
-        raise OutputError(message) from error
-    if options.cache:
-        _clean_cache(session.cache_folder)
-    return 0
-
-
-def _clean_cache(folder: Path) -> None:
-    from buildgraph.cache.files import remove_tree
-
-    if not (folder / "FORMAT").is_file():
-        return
-    for path in folder.iterdir():
-        if path.name not in {".gitkeep", ".gitignore"} and not (
-            remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)
-        ):
-            message = f"cannot remove {path}"
-            raise CacheError(message)
-
-
-def _unlink(path: Path) -> bool:
-    path.unlink(missing_ok=True)
-    return True
 
 
 def keygen(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -226,6 +165,4 @@ def version(options: argparse.Namespace, environment: Mapping[str, str], console
 
 COMMANDS: dict[str, Command] = {
     "plan": plan,
-    "explain": explain,
-    "clean": clean,
 }

@@ -19,6 +19,7 @@ from buildgraph.plan.nodes import Describe, Described, Nodes, describe, make_nod
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.recipes.builtins import Table
 from buildgraph.report import views
+from buildgraph.report.graphs import counted
 from buildgraph.structs import Struct, asdict
 from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.evidence import read_evidence
@@ -79,7 +80,8 @@ def init(options: argparse.Namespace) -> int:
     if options.json:
         show([views.to_json(_json(survey, manifest, state, missing, added=added))])
         return 0
-    show([f"{root}: {survey.count('package')} packages, {survey.count('image')} images", "", *_found(survey)])
+    counts = ", ".join(counted(survey.count(kind), kind) for kind in ("package", "image"))
+    show([f"{root}: {counts}", "", *_found(survey)])
     show(["", *_manifest_lines(manifest, there or manifest, state, text), *_gitignore_lines(root, missing, added=added)])
     return 0
 

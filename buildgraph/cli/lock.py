@@ -42,8 +42,17 @@ def lock(options: argparse.Namespace, session: Session) -> int:
         locker.upgrade(options.upgrade)
     moved = moves(before, locker.lock)
     images = dict(_changed_images(documents, session))
-    show([_json(moved, images)] if options.json else _lines(moved, images))
+    lines = _lines(moved, images) or [_unmoved(options, before, locker.lock)]
+    show([_json(moved, images)] if options.json else lines)
     return 0
+
+
+def _unmoved(options: argparse.Namespace, before: Lock, after: Lock) -> str:
+    if options.upgrade is None:
+        return "buildgraph.lock is complete"
+    if before.digest() != after.digest():
+        return "nothing newer: the versions are the same, and the repositories have other files of them"
+    return "nothing newer: buildgraph.lock is as it was"
 
 
 def _json(moved: list[Moved], images: dict[str, tuple[str, ...]]) -> str:
@@ -57,7 +66,7 @@ def _lines(moved: list[Moved], images: dict[str, tuple[str, ...]]) -> list[str]:
     for name, reasons in images.items():
         more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
         lines.append(f"  {name}  {'; '.join(reasons[:_MOST_REASONS])}{more}")
-    return lines or ["buildgraph.lock is complete"]
+    return lines
 
 
 def moves(before: Lock, after: Lock) -> list[Moved]:

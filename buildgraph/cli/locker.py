@@ -6,12 +6,14 @@ Which external packages a world takes is apko's choice (execute/locking.py); her
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from buildgraph.apk.pool import Pool
 from buildgraph.apk.version import SCANNED
-from buildgraph.errors import GraphError, LockError, did_you_mean
+from buildgraph.errors import BgError, GraphError, LockError, Place, did_you_mean
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need, is_remote
 from buildgraph.structs import Struct
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from buildgraph.execute import locking
     from buildgraph.plan.rebuild import Unlocked
 
+_WORD = re.compile(r"[\"']?([^\s,\[\]{}\"']+)")
+
 
 class Locker(Struct):
     """Keeps the lock of a session and knows which nodes' worlds it may not cover."""
@@ -30,6 +34,7 @@ class Locker(Struct):
     session: Session
     _lock: Lock | None = None
     _open: list[str] | None = None
+    _upgrading: bool = False
 
     @property
     def lock(self) -> Lock:
@@ -99,11 +104,14 @@ class Locker(Struct):
                 message = f"buildgraph.lock has no package `{name}`"
                 raise LockError(message, hint=did_you_mean(name, known))
         self.use(Lock.of(package for package in before.packages if names and package.entry.name not in names))
+        self._upgrading = True
         try:
             self.complete(self.session.graph.order)
         except BaseException:
             self.use(before)
             raise
+        finally:
+            self._upgrading = False
         self._write()
 
     def check(self, wanted: Iterable[str]) -> None:
@@ -141,7 +149,9 @@ class Locker(Struct):
             before = len(self.lock.packages)
             self.use(self.lock.with_packages(solution.chosen))
             self._write()
-            session.console.say(f"lock   {len(self.lock.packages) - before} packages added to buildgraph.lock")
+            added = len(self.lock.packages) - before
+            if added and not self._upgrading:  # an upgrade chooses anew what was there
+                session.console.say(f"lock   {added} package{'s' if added > 1 else ''} added to buildgraph.lock")
         absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
         session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
         if needed:
@@ -206,7 +216,18 @@ class Locker(Struct):
             return cycle_error(self.session.graph, [(found.world.node, found.text, found.maker) for found in unmet])
         first, more = plain[0].error, list(dict.fromkeys(f"{found.error.where}: {found.error.what}" for found in plain[1:]))
         more = [line for line in more if line != f"{first.where}: {first.what}"]
-        return GraphError(first.what, where=first.where, hint=first.hint, details="\n".join(more))
+        where = first.where and self._with_excerpt(first.where)
+        return GraphError(first.what, where=where, hint=first.hint, details="\n".join(more))
+
+    def _with_excerpt(self, where: Place) -> Place:
+        """A place with its line, the word there underlined."""
+        from buildgraph.recipes.yamltext import place_at  # only errors need it
+
+        with suppress(BgError):  # what cannot be read is told elsewhere
+            found = place_at(where.line, where.column, where.path, self.session.workspace.text_file(where.path))
+            word = _WORD.match(found.excerpt, max(0, found.column - 1))
+            return found._replace(column=word.start(1) + 1, length=len(word[1])) if word else found
+        return where
 
 
 def _lacks(unlocked: Unlocked, counts: Callable[[str, str], bool]) -> bool:

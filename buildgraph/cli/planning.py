@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from buildgraph.cli import kept
 from buildgraph.cli.session import Session
+from buildgraph.errors import GraphError
 from buildgraph.plan.planner import Plan, make_plan
 
 
@@ -19,3 +20,13 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
     return found
+
+
+def refuse_blocked(plan: Plan, session: Session) -> None:
+    """Raises what a build of the plan would fail with before it starts, if there is such a thing."""
+    blocked = [name for name, decision in plan.decisions.items() if decision.kind == "blocked"]
+    if not blocked:
+        return
+    session.locker.complete(plan.wanted)  # not tolerant: it says what nothing provides, and what to try
+    message = f"{blocked[0]} cannot be built" + (f", and {len(blocked) - 1} more" if len(blocked) > 1 else "")
+    raise GraphError(message)

@@ -127,6 +127,6 @@ def finish(shared: SharedCache, say: Callable[[str], None]) -> None:
     for line in summaries(shared.levels):
         say(line)
     if shared.seconds_saved:
-        say(f"cache  {seconds(shared.seconds_saved)} of building saved")
+        say(f"cache  {seconds(shared.seconds_saved)} of building saved by what came from elsewhere")
     for reason, count in sorted(shared.lost.items()):
         say(f"cache  {count} not sent: {reason}")

@@ -22,7 +22,7 @@ from buildgraph.cache.files import faults, is_full
 from buildgraph.cache.locks import ActionLocks
 from buildgraph.errors import BuildError, Interrupted, Place, RepositoryError, SandboxError
 from buildgraph.execute import box as boxes
-from buildgraph.execute import collect, process
+from buildgraph.execute import collect, failure, process
 from buildgraph.execute.events import Outcome
 from buildgraph.execute.repositories import Repositories
 from buildgraph.execute.sources import CACHE_DIR, Sources
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 NO_COMMIT = "unknown"
 NO_REPOSITORY = "https://unknown/unknown/unknown"
 MEMORY, DISK = "memory", "disk"  # where scratch may lie
-_LOG_TAIL = 40
 _SLACK = 256 << 20  # what a build may write besides its environment before the tmpfs is full
 
 
@@ -287,12 +286,18 @@ class Executor(Struct):
         lines = log.read_text("utf-8", "replace").splitlines()
         kept = self.cas.put_file(log)
         tool = "melange" if materials.kind == "package" else "apko"
-        message = f"{tool} failed on {action.node.id} (exit code {code})"
-        shown = collect.from_the_error(lines, _LOG_TAIL)
-        hint = collect.failure_hint(lines, materials)
+        what, where, hint = f"{tool} failed on {action.node.id} (exit code {code})", Place(action.node.path), ""
+        step = failure.failed_step(lines, materials.steps)
+        if step is not None:
+            first, *others = step.candidates
+            name = f"step `{first.name}`" if first.name else "a step"
+            what, where = f"{name} of {action.node.id} failed ({step.how})", first.place
+            if others:
+                what = f"{name}, or one without a name after it, of {action.node.id} failed ({step.how})"
+                hint = "a `name:` on each step lets the log say which one it is"
+        shown = failure.excerpt(step.lines if step else lines)
         details = "\n".join(f"  | {line}" for line in shown) + f"\n  the whole log: {self.cas.path(kept)}"
-        where = _place(collect.failing_step(lines, materials) or action.node.path)
-        return BuildError(message, where=where, details=details, hint=hint)
+        return BuildError(what, where=where, details=details, hint=failure.hint_for(lines, materials) or hint)
 
     def _discovered(self, action: Action, packages: Sequence[IndexEntry]) -> list[Discovered]:
         """Which local package in the box met each requirement that the scan found."""
@@ -361,11 +366,6 @@ def apko_command(action: Action, materials: Materials) -> list[str]:
     line = ["apko", "build", materials.recipe, materials.tag, f"out/{collect.LAYOUT}"]
     line += ["--arch", ",".join(action.node.architectures)]
     return [*line, "--ignore-signatures", "--sbom-path", f"out/{collect.SBOM}", "--cache-dir", boxes.APK_CACHE]
-
-
-def _place(text: str) -> Place:
-    file, _, line = text.rpartition(":")
-    return Place(file, int(line)) if line.isdigit() else Place(text)
 
 
 def _host_resolvers() -> str:

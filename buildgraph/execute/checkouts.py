@@ -101,6 +101,7 @@ def bring(source: PinnedSource, places: Iterable[str], scratch: Path, cas: Cas, 
     for number, place in enumerate(places):
         repository = new_repository(scratch / f"git-{number}", environment)
         try:
+            _check_tip(repository, source, place)
             _fetch(repository, source, place, scratch / f"whole-{number}")
             return _kept(replace(repository, environment={**repository.environment, **_NO_SETTINGS}), source, cas)
         except ToolError as error:
@@ -109,6 +110,17 @@ def bring(source: PinnedSource, places: Iterable[str], scratch: Path, cas: Cas, 
             said.append(f"{place}: {error.details.splitlines()[-1]}")
     message = f"cannot bring {source.digest} of {source.address} ({source.place})"
     raise RepositoryError(message, details="\n".join(said), hint="is the network there? `source-mirrors:` can name another place")
+
+
+def _check_tip(repository: Repository, source: PinnedSource, place: str) -> None:
+    """Raises ToolError where a branch must end at the commit and does not; what is cloned from later always ends there."""
+    if source.is_tip:
+        tip = repository.ask("ls-remote", "--", place, source.ref).partition("\t")[0]
+        if tip != source.digest.partition(":")[2]:
+            message = f"{source.address} has another commit there"
+            raise ToolError(
+                message, details=f"{source.ref} ends at {tip or 'nothing'}, and `expected-commit-is-branch-tip` is set"
+            )
 
 
 def _fetch(repository: Repository, source: PinnedSource, place: str, whole: Path) -> None:

@@ -1,11 +1,10 @@
-"""What an action left behind: packages in canonical form, image layouts, and the part of a log that tells what went wrong."""
+"""What an action left behind: packages in canonical form, and image layouts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry
@@ -13,20 +12,10 @@ from buildgraph.apk.package import canonicalise
 from buildgraph.cache.cas import Cas
 from buildgraph.errors import BuildError, OutputError
 from buildgraph.keys.digest import Digest
-from buildgraph.plan.materials import Materials
 from buildgraph.plan.record import Output
 
 LAYOUT, SBOM = "layout", "sbom"
 REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, annotations.md: the tag within a layout
-_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:INFO |WARN )?")
-_CHATTER = re.compile(r" INFO (?:installing \S+ \(|auth configured for)")
-_STEP = re.compile(r'running step "(.*)"$')
-_WANTS_NETWORK = re.compile(
-    r"Could not resolve host|Temporary failure in name resolution|Network is unreachable|no such host|bad address|"
-    r"getaddrinfo|ENETUNREACH|EAI_AGAIN|connect: network is unreachable",
-    re.IGNORECASE,
-)
-_WANTS_TAGS = re.compile(r"fatal: No (?:names found|tags can describe)")
 
 
 def packages(out: Path, scratch: Path, cas: Cas) -> tuple[list[Output], list[IndexEntry]]:
@@ -84,39 +73,3 @@ def _name_tag(layout: Path, tag: str) -> None:
         message = f"apko left no usable OCI layout: {error}"
         raise BuildError(message) from error
     path.write_text(json.dumps(index, separators=(",", ":"), sort_keys=True), "utf-8")
-
-
-def from_the_error(lines: Sequence[str], most: int) -> list[str]:
-    """The part of a log to show: what the failing step said, at most ``most`` lines, without melange's own chatter."""
-    kept = [_PREFIX.sub("", line) for line in lines if not _CHATTER.search(line)]
-    start = max((number for number, line in enumerate(kept) if _STEP.search(line)), default=0)
-    shown = kept[start:]
-    return shown if len(shown) <= most else [f"... {len(shown) - most} lines before ...", *shown[-most:]]
-
-
-def failure_hint(lines: Iterable[str], materials: Materials) -> str:
-    """What to try after a failure, as far as the log tells."""
-    for line in lines:
-        if materials.fetched and _WANTS_TAGS.search(line):
-            return "bg gives a checkout no tag but the one that the recipe names; with `network: on` git fetches what there is"
-        if not materials.network and _WANTS_NETWORK.search(line):
-            return "the step wanted the network: `network: on` for this target in the manifest grants it"
-        if "no space left on device" in line.lower():
-            return "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows"
-        if "Exec format error" in line:
-            return (
-                "this machine cannot run programs of that architecture: build on one that can, or have the kernel run them by"
-                " an emulator (qemu-user-static and binfmt_misc; docs/manual.md, Several architectures)"
-            )
-        if "Operation not permitted" in line and "chown" in line:
-            return "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest"
-    return ""
-
-
-def failing_step(lines: Sequence[str], materials: Materials) -> str:
-    """``file:line`` of the step that failed as far as the log names it, else of where the recipe's steps begin."""
-    for line in reversed(lines):
-        found = _STEP.search(line)
-        if found and found[1] in materials.steps:
-            return materials.steps[found[1]]
-    return materials.steps.get("", "")

@@ -217,7 +217,7 @@ def _nothing_provides(text: str, world: World, pool: Pool, local_names: Sequence
     if not world.repositories:
         why = "no recipe of the workspace makes it, and no repository is named"
     message = f"nothing provides `{text}`{via}: {why}"
-    where = Place(need.path, need.line) if need.path else None
+    where = Place(need.path, need.line, need.column) if need.path else None
     names = {*local_names, *(name for name in pool.names() if ":" not in name)}
     hint = did_you_mean(name, names - {name})
     if not hint and not world.repositories:

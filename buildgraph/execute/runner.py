@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from buildgraph.execute.actions import Executor
@@ -24,6 +25,7 @@ class LocalRunner(Struct):
     explainer: Explainer
     extend_lock: Callable[[Mapping[str, Unlocked]], object]
     _before: dict[str, Last | None] = field(default_factory=dict)
+    _reasons: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the actions that ran
 
     def prepare(self, actions: Sequence[Action]) -> None:
         """Looks up elsewhere, all at once, what is about to be looked up one by one."""
@@ -45,7 +47,8 @@ class LocalRunner(Struct):
 
     def reasons(self, name: str, action: Action) -> tuple[str, ...]:
         """Why the action has to run."""
-        return self.explainer.reasons(name, self.rebuilder.deep(name), action)
+        self._reasons[name] = self.explainer.reasons(name, self.rebuilder.deep(name), action)
+        return self._reasons[name]
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action and stores its record."""
@@ -73,8 +76,11 @@ class LocalRunner(Struct):
 
     def _note(self, name: str, record: Record) -> None:
         document = Digest(self.store.cas.put_bytes(self.rebuilder.deep(name).document.to_bytes()))
-        latest = Last(record.action, document, content_digest(record), record.seconds)
         self._before[name] = before = self.store.last(name)
+        since, reasons = int(time.time()), self._reasons.get(name, ())
+        if before is not None and before.action == record.action and not reasons:
+            since, reasons = before.since, before.reasons
+        latest = Last(record.action, document, content_digest(record), record.seconds, since, reasons)
         if before != latest:
             self.store.put_last(name, latest)
 

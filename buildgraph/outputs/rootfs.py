@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph.errors import OutputError
+from buildgraph.outputs.programs import check_program
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.structs import Struct, field
 
@@ -158,7 +159,7 @@ class Launch(Struct, frozen=True):
 def run_command(
     config: ImageConfig, root: Path, folders: Mapping[str, tuple[int, int]], bwrap: Path, launch: Launch
 ) -> list[str]:
-    """The bubblewrap command line that runs an image as its user, sharing only the network with the host.
+    """The bubblewrap command line that runs an image as its user, sharing only the network with the host. Raises OutputError.
 
     The root file system is read-only but for the folders that the image lets that user write to.
     """
@@ -183,6 +184,7 @@ def run_command(
     if not command:
         message = "the image has no entrypoint and no command"
         raise OutputError(message, hint="name one: bg run //images:x --entrypoint /usr/bin/something")
+    check_program(command[0], root, config.folder, values["PATH"])
     return [*line, "--", *command]
 
 

@@ -5,6 +5,7 @@ Texts that a document names by digest (recipes, pipelines) are compared value by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -19,6 +20,9 @@ from buildgraph.structs import Struct
 
 NEVER_BUILT = "never built here"
 GONE = "its result is not in the cache any more"
+FILES_GONE = "files of its result are not in the cache any more"
+FORGOTTEN = "what its last build was made of is not in the cache any more"
+FOUND = "something changed that it is known to need since it was built, and that no recipe names"
 EXECUTABLE = " executable"
 
 # The texts that go into a node's box now, by digest, and the tree of its recipe with the lines that the user sees.
@@ -47,9 +51,19 @@ class Explainer(Struct, frozen=True):
         """Why a node has to run; the action's document says more than the deep one, where it is known already."""
         changes = self.changes(name, deep, action)
         if changes is None:
-            return (NEVER_BUILT,)
+            return (NEVER_BUILT if self.store.last(name) is None else self._not_taken(name, FORGOTTEN),)
         teller = Teller(lambda _, old: self.store.text(old), lambda name, new: self.texts(name).get(new), self.user_tree)
-        return teller.tell(name, changes) or (GONE,)
+        return teller.tell(name, changes) or (self._not_taken(name, FOUND),)
+
+    def _not_taken(self, name: str, otherwise: str) -> str:
+        """Why the latest result of a node is not taken, as far as the cache tells; else ``otherwise``."""
+        last = self.store.last(name)
+        tier = self.store.tier_of(last.action) if last else None
+        if last is None or tier is None:
+            return GONE
+        if self.store.previous(last.action) is None:
+            return f"the cache has its result of tier `{tier}`, which a run of tier `{self.store.tier}` does not take"
+        return otherwise if self.store.is_here(last.action) else FILES_GONE
 
     def changes(self, name: str, deep: Documented, action: Documented | None) -> list[Change] | None:
         """The entries that differ from last time; None where there was no last time."""
@@ -108,10 +122,10 @@ class Teller(Struct, frozen=True):
             yield f"{where} changed"
         file, tree = self.user_tree(name)
         includes = change.new.why.partition(", which includes ")[2]
-        for path in paths[:3]:
+        for path, values in paths[:3]:
             line = _line(tree, path) if where == file and not includes else 0
             suffix = f" (it includes {includes})" if includes else ""
-            yield f"{where}{f':{line}' if line else ''}: {_spell(path)} changed{suffix}"
+            yield f"{where}{f':{line}' if line else ''}: {_spell(path)} changed{values}{suffix}"
         if len(paths) > 3:  # noqa: PLR2004 - as many as are told one by one
             yield f"{where}: {len(paths) - 3} more values changed"
 
@@ -175,10 +189,11 @@ def _value(entry: Entry | None) -> str:
 
 
 _Path = tuple[str | int, ...]
+_WORD = re.compile(r"[!-~]{1,60}")
 
 
-def _differing(old: str | None, new: str | None) -> list[_Path]:
-    """The paths of the values in which two YAML texts differ."""
+def _differing(old: str | None, new: str | None) -> list[tuple[_Path, str]]:
+    """The paths of the values in which two YAML texts differ, and the values where they are words."""
     if old is None or new is None:
         return []
     try:
@@ -187,21 +202,23 @@ def _differing(old: str | None, new: str | None) -> list[_Path]:
         return []
 
 
-def _walk(old: YamlNode, new: YamlNode, path: _Path) -> Iterator[_Path]:
+def _walk(old: YamlNode, new: YamlNode, path: _Path) -> Iterator[tuple[_Path, str]]:
     if isinstance(old, YamlMapping) and isinstance(new, YamlMapping):
         for key in dict.fromkeys([*new.items, *old.items]):
             if key in old.items and key in new.items:
                 yield from _walk(old.items[key], new.items[key], (*path, key))
             else:
-                yield (*path, key)
+                yield (*path, key), ""
     elif isinstance(old, Sequence) and isinstance(new, Sequence):
         for number in range(max(len(old.items), len(new.items))):
             if number < len(old.items) and number < len(new.items):
-                yield from _walk(old.items[number], new.items[number], (*path, number))
+                for place, values in _walk(old.items[number], new.items[number], (*path, number)):
+                    yield place, values if len(old.items) == len(new.items) else ""  # else they have moved
             else:
-                yield (*path, number)
+                yield (*path, number), ""
     elif old != new:
-        yield path
+        words = [node.text for node in (old, new) if isinstance(node, Scalar) and _WORD.fullmatch(node.text)]
+        yield path, f" from {words[0]} to {words[1]}" if len(words) > 1 else ""
 
 
 def _spell(path: _Path) -> str:

@@ -14,12 +14,9 @@ from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
+from buildgraph.recipes.steps import logged_steps
 from buildgraph.recipes.values import PinnedSource, Source
-from buildgraph.recipes.yamltext import Mapping as YamlMapping
-from buildgraph.recipes.yamltext import Node as YamlNode
-from buildgraph.recipes.yamltext import Scalar
 from buildgraph.structs import Struct, field, replace
-from buildgraph.workspace.discovery import RecipeFile
 from buildgraph.workspace.workspace import Workspace
 
 # Raise it when what this module puts into a box changes in a way that no entry shows.
@@ -207,13 +204,14 @@ class _PackageWalk(_Walk):
         return {self.recipe: own, **pipelines, **self.setting_files()}
 
     def materials(self, entries: Iterable[Entry]) -> Materials:
+        recipe = self.described.target.recipe
         return replace(
             super().materials(entries),
             network=self.inputs.network(self.described.node.id),
             fetched=self.inputs.sources(self.described.node.id),
             root=self.settings.root,
             options=self.settings.options,
-            steps=_steps(self.described.target.recipe),
+            steps=logged_steps(recipe.tree, recipe.path, recipe.text),
         )
 
 
@@ -250,21 +248,3 @@ class _ImageWalk(_Walk):
 
     def _include(self, name: str, including: str) -> Source | None:
         return find_include(self.inputs.workspace, including, name)
-
-
-def _steps(recipe_file: RecipeFile) -> dict[str, str]:
-    """Where the named steps of a recipe stand, and where its steps begin."""
-    found: dict[str, str] = {}
-    pending: list[YamlNode] = [recipe_file.tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, Scalar):
-            continue
-        children = list(node.items.values()) if isinstance(node, YamlMapping) else node.items
-        pending += children
-        name = node.items.get("name") if isinstance(node, YamlMapping) else None
-        if isinstance(name, Scalar):
-            found.setdefault(name.text, f"{recipe_file.path}:{node.line}")
-    if "pipeline" in recipe_file.tree.keys:
-        found[""] = f"{recipe_file.path}:{recipe_file.tree.keys['pipeline'][0]}"
-    return found

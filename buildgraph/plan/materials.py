@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from buildgraph.keys.digest import Digest
 from buildgraph.recipes.values import PinnedSource
-from buildgraph.structs import Struct, field
+from buildgraph.structs import Struct
+
+if TYPE_CHECKING:
+    from buildgraph.recipes.steps import Step
 
 # Where the files that melange gets by flags lie in a box.
 VARS_FILE = "settings/vars.yaml"
@@ -29,8 +32,8 @@ class Materials(Struct, frozen=True):
     """What one action is given.
 
     ``texts`` are files written into the box as they stand here: recipe, pipelines, keys. ``network`` says why the action gets
-    the network, empty where it does not; ``fetched`` are the sources that bg brings for it. ``steps`` maps the names of pipeline
-    steps, as a log shows them, to ``file:line``; the empty name to where the steps begin.
+    the network, empty where it does not; ``fetched`` are the sources that bg brings for it. ``steps`` are the recipe's, for
+    a log to be read by.
     """
 
     kind: Literal["package", "image"]
@@ -43,7 +46,7 @@ class Materials(Struct, frozen=True):
     root: bool = False
     options: tuple[str, ...] = ()
     tag: str = ""
-    steps: dict[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
     @property
     def uses_network(self) -> bool:

@@ -318,7 +318,7 @@ def _to_json(described: Described) -> list[Any]:
         ],
         [[reason.what, reason.path, reason.line] for reason in described.network],
         [
-            [source.address, source.digest, source.ref, source.depth, source.path, source.line]
+            [source.address, source.digest, source.ref, source.depth, source.path, source.line, source.is_tip]
             for source in described.sources
         ],
         list(described.repositories),

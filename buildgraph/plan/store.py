@@ -20,7 +20,7 @@ from buildgraph.plan.record import (
     record_from_json,
     record_to_json,
 )
-from buildgraph.structs import Struct, field, replace
+from buildgraph.structs import Struct, asdict, field, replace
 
 ACTION: Final = "action"
 DEEP: Final = "deep"
@@ -28,12 +28,18 @@ LAST: Final = "last"
 
 
 class Last(Struct, frozen=True):
-    """A node's previous result in this workspace: for explanations and estimates, never for decisions."""
+    """A node's latest result in this workspace: for explanations and estimates, never for decisions.
+
+    ``since`` is when it became that, in seconds since 1970, 0 where that is not known. ``reasons`` are why its action ran, empty
+    where it did not run for this workspace.
+    """
 
     action: Digest
     deep_document: Digest
     content: Digest
     seconds: float
+    since: int = 0
+    reasons: tuple[str, ...] = ()
 
 
 def last_from_json(raw: Mapping[str, Any] | None) -> Last | None:
@@ -43,7 +49,10 @@ def last_from_json(raw: Mapping[str, Any] | None) -> Last | None:
     seconds = raw.get("seconds")
     if action is None or document is None or content is None or not isinstance(seconds, int | float):
         return None
-    return Last(action, document, content, float(seconds))
+    since, reasons = raw.get("since"), raw.get("reasons")
+    if not isinstance(since, int) or not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+        since, reasons = 0, []
+    return Last(action, document, content, float(seconds), since, tuple(reasons))
 
 
 class FoundElsewhere(Protocol):
@@ -182,6 +191,16 @@ class RecordStore(Struct):
         records = ((action, record_from_json(raw, Digest(action))) for action, raw in found.items())
         return {Digest(action): record for action, record in records if record is not None and self._believes(record.tier)}
 
+    def tier_of(self, action: Digest) -> str | None:
+        """Who is answerable for the record of an action, whether or not this run believes it; None where there is no record."""
+        record = record_from_json(self.records.get(ACTION, action), action)
+        return None if record is None else record.tier
+
+    def is_here(self, action: Digest) -> bool:
+        """Whether there is a record of an action that this run believes, with all of its outputs."""
+        record = self.previous(action)
+        return record is not None and not self._lacking(record)
+
     def _believes(self, tier: str) -> bool:
         return tier == self.tier or tier in self.believed
 
@@ -220,8 +239,7 @@ class RecordStore(Struct):
 
     def put_last(self, node: str, last: Last) -> None:
         """Remembers a node's result."""
-        value = {"action": last.action, "deep_document": last.deep_document, "content": last.content, "seconds": last.seconds}
-        self.records.put(LAST, f"{self.workspace}:{node}", value)
+        self.records.put(LAST, f"{self.workspace}:{node}", asdict(last) | {"reasons": list(last.reasons)})
 
     def document(self, digest: Digest) -> KeyDocument | None:
         """A stored key document, None where it is gone or is none."""

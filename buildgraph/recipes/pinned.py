@@ -38,7 +38,7 @@ def together(sources: Iterable[PinnedSource], *, own_home: bool) -> tuple[tuple[
     git is told by its settings in the home folder where a repository lies: not where a recipe has a home of its own. And it
     finds one by the address alone: one that stood for several states could be cloned in none of them exactly.
     """
-    found = tuple({(source.address, source.digest, source.ref, source.depth): source for source in sources}.values())
+    found = tuple({(source.address, source.content): source for source in sources}.values())
     states: dict[str, int] = {}
     for source in found:
         states[source.address] = states.get(source.address, 0) + source.is_git
@@ -68,6 +68,7 @@ def _archive(given: Input, path: str, line: int) -> PinnedSource | str:
 def _checkout(given: Input, path: str, line: int) -> PinnedSource | str:
     address, commit = given("repository"), given("expected-commit")
     branch, tag, depth = given("branch"), given("tag"), given("depth") or "unset"
+    is_tip = bool(branch) and given("expected-commit-is-branch-tip") == "true"
     if not commit:
         return "without expected-commit"
     if given("recurse-submodules") == "true":
@@ -77,8 +78,8 @@ def _checkout(given: Input, path: str, line: int) -> PinnedSource | str:
     if not _REPOSITORY.fullmatch(address) or not all(_BRANCH.fullmatch(name) for name in (branch, tag) if name):
         return f"of an address that only git itself knows: {address}"
     if depth == "unset":  # as the pipeline: a commit on a branch is looked for in all of its history
-        depth = _WHOLE_HISTORY if branch and given("expected-commit-is-branch-tip") != "true" else "1"
+        depth = _WHOLE_HISTORY if branch and not is_tip else "1"
     if depth != _WHOLE_HISTORY and not (depth.isascii() and depth.isdigit() and int(depth)):
         return f"with the depth `{depth}`"
     ref = f"refs/heads/{branch}" if branch else f"refs/tags/{tag}" if tag else ""
-    return PinnedSource(address, f"commit:{commit}", ref, 0 if depth == _WHOLE_HISTORY else int(depth), path, line)
+    return PinnedSource(address, f"commit:{commit}", ref, 0 if depth == _WHOLE_HISTORY else int(depth), path, line, is_tip)

@@ -87,7 +87,8 @@ class PinnedSource(Struct, frozen=True):
 
     An archive has the digest ``sha256:HEX`` or ``sha512:HEX`` of its bytes. A checkout has ``commit:HEX`` (or that of a tag's
     object); ``ref`` is the branch or tag by which it is asked for (``refs/tags/v1``, empty for HEAD), ``depth`` the number of
-    commits of its history, 0 for all. The place is where it is used.
+    commits of its history, 0 for all; ``is_tip`` says that the branch must end there when it is brought. The place is where it is
+    used.
     """
 
     address: str
@@ -96,6 +97,7 @@ class PinnedSource(Struct, frozen=True):
     depth: int = 0
     path: str = ""
     line: int = 0
+    is_tip: bool = False
 
     @property
     def is_git(self) -> bool:
@@ -105,7 +107,9 @@ class PinnedSource(Struct, frozen=True):
     @property
     def content(self) -> str:
         """All that its content is a function of, as a text; what stands in keys and names its record."""
-        return f"{self.digest} {self.ref or 'HEAD'} depth {self.depth or 'all'}" if self.is_git else self.digest
+        if not self.is_git:
+            return self.digest
+        return f"{self.digest} {self.ref or 'HEAD'} depth {self.depth or 'all'}{' tip' if self.is_tip else ''}"
 
     @property
     def place(self) -> str:

@@ -24,6 +24,7 @@ FILE_NAME = "buildgraph.yaml"
 LOCK_NAME = "buildgraph.lock"
 CACHE = "cache"
 OUT = "out"
+OUTPUTS = ("oci", "sbom", "provenance", "packages")  # the folders of `OUT`
 EPOCH_1980 = 315532800  # zip archives cannot tell earlier times
 
 KEYS = (

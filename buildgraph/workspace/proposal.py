@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildgraph.structs import Struct, field
-from buildgraph.workspace.manifest import CACHE, OUT, Manifest, parse_manifest
+from buildgraph.workspace.manifest import CACHE, OUT, OUTPUTS, Manifest, parse_manifest
 from buildgraph.workspace.workspace import holds_sources
 
 # Where bg keeps its things in a repository that has folders of its own under their usual names.
 OWN_FOLDER = ".buildgraph"
-_OUTPUTS = frozenset({"oci", "sbom", "packages"})
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./:+@=-]*[A-Za-z0-9_/.]|[A-Za-z0-9_./]")
 _GLOB = re.compile(r"([*?\[\]\\!#])")
 _ESCAPED = r"\\\1"
@@ -72,7 +71,7 @@ class Proposal(Struct):
 def _is_foreign(folder: Path) -> bool:
     """Whether a folder for outputs holds something that bg did not put there."""
     try:
-        return any(path.name not in _OUTPUTS and not path.name.startswith(".") for path in folder.iterdir())
+        return any(path.name not in OUTPUTS and not path.name.startswith(".") for path in folder.iterdir())
     except OSError:
         return folder.exists()
 

@@ -108,12 +108,19 @@ def test_quiet_and_version(example: Workspace) -> None:
 
 
 def test_clean(example: Workspace) -> None:
-    """Outputs go and come back without running; with --cache everything runs again."""
+    """Outputs go and come back without running; with --cache everything runs again; what goes is said, and before it with -n."""
     (example.root / "cache/.gitkeep").touch()
-    assert example.bg("clean").code == 0
+    layout = [path.stat().st_size for path in (example.root / "out/oci").rglob("*") if path.is_file()]
+    told = example.bg("clean", "-n").out.replace("would remove", "removed")
+    assert f"removed out/oci: {len(layout)} files, {sum(layout) / (1 << 20):.1f} MiB\n" in told
+    assert (example.root / "out/oci/images/api").is_dir()
+    assert example.bg("clean").out == told
     assert not (example.root / "out").exists()
+    assert example.bg("clean").out == "there is nothing to remove\n"
     assert example.build("//images:api").ran == set()
-    assert example.bg("clean", "--cache").code == 0
+    gone = {row["path"]: row["files"] for row in example.bg("clean", "--cache", "--json").answer}
+    assert set(gone) == {"out/oci", "out/sbom", "out/provenance", "cache"}
+    assert gone["cache"] > gone["out/oci"]
     assert [path.name for path in (example.root / "cache").iterdir() if path.name != ".gitignore"] == [".gitkeep"]
     assert "//images:api" in example.build("//images:api").ran
 

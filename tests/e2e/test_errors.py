@@ -39,6 +39,7 @@ def fails(workspace: Workspace, code: int, *arguments: str, env: dict[str, str] 
         (["run", "//packages:libstock"], 3, "is no image; run takes one", "bg list --kind image"),
         (["run", "//images/..."], 3, "is 4 images; run takes one", "bg list --kind image"),
         (["run", "//images:api", "-e", "PORT"], 2, "`PORT` is not NAME=VALUE", "-e NAME=VALUE"),
+        (["run", "//images:tools", "--entrypoint", "/bin/bsh"], 12, "the image has no program `/bin/bsh`", "did you mean `/"),
         (["lock", "--upgrade", "busibox"], 7, "buildgraph.lock has no package `busibox`", "did you mean `busybox`"),
         (["-C", "nowhere", "list"], 2, "there is no folder", ""),
     ],
@@ -141,14 +142,20 @@ def test_one_package_made_twice(empty: Workspace) -> None:
 
 
 def test_a_missing_dependency(empty: Workspace) -> None:
-    """Nothing provides it: the line that asks, and names like it, local and external."""
+    """Nothing provides it: the line that asks, and names like it, local and external; a plan fails as the build does."""
     empty.write("recipes/lib.yaml", package("libgreeting", "true"))
     empty.write("recipes/app.yaml", package("app", "true", needs=("libgreting",)))
     said = fails(empty, 6)
-    assert (
-        said.startswith("recipes/app.yaml:2: nothing provides `libgreting`") or "\nrecipes/app.yaml:2: nothing provides" in said
-    )
+    line = 'environment: {contents: {packages: ["busybox", "libgreting"]}}'
+    place = said.index("recipes/app.yaml:2: nothing provides `libgreting`")
+    assert said[place:].splitlines()[1:3] == [f"    {line}", f"    {' ' * line.index('libgreting')}^^^^^^^^^^"]
     assert "did you mean `libgreeting`" in said
+    for words in (["plan"], ["build", "-n", "//..."]):
+        planned = empty.bg(*words)
+        assert planned.code == 6
+        assert planned.out.startswith("blocked //:app@x86_64\n          nothing provides `libgreting` (recipes/app.yaml:2)\n")
+        assert planned.out.endswith("1 that cannot be built\n")
+        assert "did you mean `libgreeting`" in planned.err
     empty.write("recipes/app.yaml", package("app", "true", needs=("busibox",)))
     assert "did you mean `busybox`" in fails(empty, 6)
 
@@ -166,17 +173,33 @@ def test_no_repository_is_named(empty: Workspace) -> None:
 
 
 def test_a_recipe_that_fails(empty: Workspace) -> None:
-    """The step's line, what it said, where the whole log is; nothing of it is cached."""
-    recipe = package("app", "true") + "  - name: Break it\n    runs: |\n      echo about to fail\n      exit 3\n"
+    """The step's name, line and excerpt, what it said and not what others said, the whole log; nothing of it is cached."""
+    step = "  - name: Break ${{package.name}}\n    runs: |\n      seq 1 100\n      exit 3\n"
+    recipe = package("app", "echo fine") + step
     empty.write("recipes/app.yaml", recipe)
-    line = recipe.splitlines().index("  - name: Break it") + 1
+    line = recipe.splitlines().index("  - name: Break ${{package.name}}") + 1
     for _ in range(2):
         said = fails(empty, 1)
-        assert f"recipes/app.yaml:{line}: melange failed on //:app" in said
-        assert "  | about to fail" in said
-        assert "exit status 3" in said
-        log = Path(said.split("the whole log: ")[1].splitlines()[0])
-        assert "about to fail" in log.read_text()
+        failed = f"failed recipes/app.yaml:{line}: step `Break ${{{{package.name}}}}` of //:app@x86_64 failed (exit status 3)\n"
+        excerpt = f"      - name: Break ${{{{package.name}}}}\n              {'^' * 23}\n"
+        shown = "".join(f"  | {number}\n" for number in range(62, 101))
+        assert f'{failed}{excerpt}\n  | running step "Break app"\n  | ... 61 lines ...\n{shown}  the whole log: ' in said
+        log = Path(said.split("the whole log: ")[1].splitlines()[0]).read_text()
+        assert "fine\n" in log
+        assert "exit status 3" in log
+
+
+def test_a_step_without_a_name_that_fails(empty: Workspace) -> None:
+    """Where it can only be one, its line; where the log does not tell it from the step before, both are said."""
+    empty.write("recipes/app.yaml", package("app", "exit 4"))
+    assert "recipes/app.yaml:4: a step of //:app@x86_64 failed (exit status 4)\n      - runs: |\n        ^^^^\n" in fails(
+        empty, 1
+    )
+    named = package("app", "true").replace("  - runs", "  - name: First\n    runs")
+    empty.write("recipes/app.yaml", named + "  - runs: exit 5\n")
+    said = fails(empty, 1)
+    assert "recipes/app.yaml:4: step `First`, or one without a name after it, of //:app@x86_64 failed (exit status 5)" in said
+    assert "hint: a `name:` on each step lets the log say which one it is" in said
 
 
 def test_a_failure_for_want_of_the_network_gets_that_hint(empty: Workspace) -> None:

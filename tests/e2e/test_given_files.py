@@ -34,7 +34,7 @@ def test_vars_and_env_files_reach_the_steps_and_the_key(empty: Workspace) -> Non
     empty.edit("given/vars.yaml", "world", "all")
     changed = empty.build()
     assert changed.ran == {"//:one"}
-    assert changed.reasons("//:one") == "given/vars.yaml: who changed"
+    assert changed.reasons("//:one") == "given/vars.yaml: who changed from world to all"
 
     empty.edit("given/second.env", "more #", "less #")
     changed = empty.build()

@@ -74,6 +74,9 @@ def test_upgrading_one_package(empty: Workspace, extras: Extras) -> None:
     assert built.reasons("//:greeter") == "external package motd: 1.0-r0 -> 1.1-r0"
     assert "fortune 1.0-r0 -> 1.1-r0" in empty.bg("lock", "--upgrade").out
     assert empty.build("//...").ran == {"//:other"}
+    again = empty.bg("lock", "--upgrade")
+    assert again.out == "nothing newer: buildgraph.lock is as it was\n"
+    assert "added" not in again.err
 
 
 def test_upgrading_says_which_images_change(empty: Workspace, extras: Extras) -> None:

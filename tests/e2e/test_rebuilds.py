@@ -146,7 +146,7 @@ def test_each_change_rebuilds_the_right_nodes_and_says_why(example: Workspace) -
     built = example.build("//...")
     assert built.ran == {"//images:api", "//images:debug"}
     assert "recipes/images/api.yaml:" in built.reasons("//images:api")
-    assert "environment.PORT changed (it includes recipes/images/api.yaml)" in built.reasons("//images:debug")
+    assert "environment.PORT changed from 8080 to 8090 (it includes recipes/images/api.yaml)" in built.reasons("//images:debug")
 
     manifest = example.root / "buildgraph.yaml"
     before = manifest.read_text()

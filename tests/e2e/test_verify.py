@@ -165,7 +165,7 @@ def test_a_recipe_that_fails_elsewhere(empty: Workspace) -> None:
     empty.build("//:host")
     done = empty.bg("verify", "//:host")
     assert done.code == 13
-    assert "failed  //:host@x86_64  recipes/host.yaml:3: melange failed on //:host" in done.out
+    assert "failed  //:host@x86_64  recipes/host.yaml:4: a step of //:host@x86_64 failed (exit status 1)" in done.out
 
 
 def test_order_and_metadata_of_members(empty: Workspace) -> None:

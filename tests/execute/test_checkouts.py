@@ -133,6 +133,17 @@ def test_a_history_that_is_cut_off_is_not_what_was_asked_for(upstream: Upstream,
         assert bring(wanted, places, scratch, cas, {"PATH": os.environ["PATH"]}) == brought(wanted, upstream.folder, cas)
 
 
+def test_a_commit_that_must_be_the_tip(upstream: Upstream, cas: Cas) -> None:
+    """It is brought while its branch ends there; afterwards what the branch has instead is said."""
+    wanted = replace(source(upstream, "trunk", "refs/heads/trunk"), is_tip=True)
+    brought(wanted, upstream.folder, cas)
+    upstream.commit({"data": "more\n"}, when=1_600_000_300)
+    with pytest.raises(RepositoryError) as caught:
+        brought(wanted, upstream.folder, cas)
+    assert f"refs/heads/trunk ends at {upstream.git('rev-parse', 'trunk')}" in caught.value.details
+    brought(replace(wanted, is_tip=False), upstream.folder, cas)
+
+
 def test_a_commit_that_is_nowhere(upstream: Upstream, cas: Cas) -> None:
     """Every place is named, with what git said of it."""
     wanted = replace(source(upstream, "v1"), digest=f"commit:{'0' * 39}1")

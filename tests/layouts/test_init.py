@@ -288,6 +288,13 @@ def test_folders_of_ones_own(repository: Repository) -> None:
     assert set(repository.sources("//:api")) == {"cache/cache.go", "out/out.go"}
 
 
+def test_what_bg_made_is_no_folder_of_the_repository(repository: Repository) -> None:
+    """After builds the outputs and the cache are where they are by themselves: nothing needs to be said of them."""
+    outputs = {f"out/{folder}/x": "x" for folder in ("oci", "sbom", "provenance", "packages")}
+    begin(repository, {"api.yaml": melange("api"), "cache/FORMAT": "1\n", **outputs})
+    assert "out:" not in looked(repository)["manifest"]["text"]
+
+
 def test_an_existing_manifest_stays(repository: Repository) -> None:
     """Unless one insists; one further up counts too."""
     repository.write({"buildgraph.yaml": "salt: mine\n", "deep/melange.yaml": melange("api")})

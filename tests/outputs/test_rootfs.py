@@ -193,7 +193,8 @@ def test_a_folder_that_became_a_link_is_not_given_from_the_host(tmp_path: Path) 
     folders = unpack([first], tmp_path / "root")
     (tmp_path / "root/data").rmdir()
     folders |= unpack([second], tmp_path / "root")
-    config = ImageConfig("1000:1000", ("/bin/x",), (), (), "/")
+    (tmp_path / "root/x").touch(mode=0o755)
+    config = ImageConfig("1000:1000", ("/x",), (), (), "/")
     line = run_command(config, tmp_path / "root", folders, Path("bwrap"), Launch())
     assert str(tmp_path / "root/own") in line
     assert str(tmp_path / "root/data") not in line

@@ -36,7 +36,7 @@ def checkout(**given: str) -> str:
         (checkout(), f"commit:{C} HEAD depth 1"),
         (checkout(tag="v${{package.version}}"), f"commit:{C} refs/tags/v1 depth 1"),
         (checkout(branch="main"), f"commit:{C} refs/heads/main depth all"),
-        (checkout(branch="main", expected_commit_is_branch_tip="true"), f"commit:{C} refs/heads/main depth 1"),
+        (checkout(branch="main", expected_commit_is_branch_tip="true"), f"commit:{C} refs/heads/main depth 1 tip"),
         (checkout(tag="v1", depth="-1"), f"commit:{C} refs/tags/v1 depth all"),
         (checkout(branch="a/b", depth="12"), f"commit:{C} refs/heads/a/b depth 12"),
         (checkout(cherry_picks="# none\n\n"), f"commit:{C} HEAD depth 1"),
