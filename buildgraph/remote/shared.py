@@ -136,9 +136,8 @@ class SharedCache:
         Without its document a result could neither be explained nor attested.
         """
         needed = [{record.document: None} | {output.digest: output.size for output in record.outputs} for record in records]
-        lacking = list(
-            dict.fromkeys(digest for one in needed for digest, size in one.items() if not self._cas.has(digest, size=size))
-        )
+        sizes = {digest: size for one in needed for digest, size in one.items()}
+        lacking = [digest for digest, size in sizes.items() if not self._cas.has(digest, size=size)]
         came = self._bring(lacking)
         absent = set(lacking) - came
         whole = [absent.isdisjoint(one) for one in needed]
