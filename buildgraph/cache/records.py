@@ -83,9 +83,16 @@ class Records:
         self.made_again = 0  # records, from the journal
         self._store: Store | None = None
         self._guard = RLock()
+        self._ahead: dict[str, object] = {}
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         """The record, or None where there is no sound one."""
+        name = row_name(kind, key)
+        if name in self._ahead:
+            raw = self._ahead.pop(name, None)
+            record = decode(name, raw)
+            if raw is None or record is not None:
+                return record
         return self.get_many(kind, (key,)).get(key)
 
     def get_many(self, kind: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -99,6 +106,12 @@ class Records:
             found |= {names[name]: record for name in damaged if (record := decode(name, rows.get(name))) is not None}
         return found
 
+    def read_ahead(self, kind: str, keys: Iterable[str]) -> None:
+        """Reads at once what `get` is about to be asked for one by one: what it then gives, once for each, is as of now."""
+        names = [row_name(kind, key) for key in keys]
+        found = self._read(names)
+        self._ahead.update((name, found.get(name)) for name in names)
+
     def put(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         """Store a record in place of the one that was there. It must be JSON (TypeError, ValueError) of at most 16 MiB."""
         self.put_many(kind, {key: value})
@@ -108,6 +121,7 @@ class Records:
         rows = {(name := row_name(kind, key)): encode(name, value) for key, value in values.items()}
         if rows:
             self._run(lambda store: store.write(rows))
+            self._forget(rows)
             self._mark()
 
     def delete(self, kind: str, key: str) -> None:
@@ -119,7 +133,12 @@ class Records:
         names = [row_name(kind, key) for kind, key in keys]
         if names:
             self._run(lambda store: store.remove(names))
+            self._forget(names)
             self._mark()
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._ahead.pop(name, None)
 
     def rows(self) -> Iterator[Row]:
         """All rows, also those that are no sound records, oldest first, as of now. Raises CacheError."""

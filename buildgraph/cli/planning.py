@@ -17,6 +17,7 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)
+    session.store.prepare_last(name for name in wanted if name not in before)
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
     return found
