@@ -17,6 +17,7 @@ from buildgraph.recipes.melange import boxed_melange
 from buildgraph.recipes.steps import logged_steps
 from buildgraph.recipes.values import PinnedSource, Source
 from buildgraph.structs import Struct, field, replace
+from buildgraph.workspace.sources import SourceSet
 from buildgraph.workspace.workspace import Workspace
 
 # Raise it when what this module puts into a box changes in a way that no entry shows.
@@ -48,6 +49,7 @@ class Inputs(Struct):
     environment: Environment
     _own: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     _materials: dict[str, Materials] = field(default_factory=dict)
+    _files: dict[str, SourceSet] = field(default_factory=dict)
 
     def own(self, name: str) -> tuple[Entry, ...]:
         """The key entries of a node's own inputs."""
@@ -83,8 +85,15 @@ class Inputs(Struct):
         described = self.described[name]
         if described.node.kind != "package":
             return ()
-        settings = self.workspace.manifest.settings(described.node.label)
-        return self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings).files.values()
+        return self.files_of(described).files.values()
+
+    def files_of(self, described: Described) -> SourceSet:
+        """The files that are copied into the box of a package, and why."""
+        path = described.node.path
+        if path not in self._files:
+            settings = self.workspace.manifest.settings(described.node.label)
+            self._files[path] = self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings)
+        return self._files[path]
 
     def _walk(self, name: str) -> _Walk:
         described = self.described[name]
@@ -150,9 +159,7 @@ class _PackageWalk(_Walk):
     def own(self) -> None:
         self.add("tool", "melange", self.inputs.environment.melange, "writes the packages")
         self.entries += self.described.texts
-        found = self.inputs.workspace.sources.sources(
-            self.described.target.recipe, self.described.target.label.name, self.settings
-        )
+        found = self.inputs.files_of(self.described)
         for path, origin in sorted(found.files.items()):
             self.source(f"src/{path}", origin, found.why)
         if self.settings.vars_file:

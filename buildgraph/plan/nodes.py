@@ -194,14 +194,13 @@ class _Pipelines:
         return source
 
     def _read(self, name: str) -> Source | None:
-        for path in self.workspace.pipeline_places(self.folder, name):
-            self.looked_for.add(path)
-            if path in self.workspace.tree.files:
-                source = self.workspace.yaml_file(path)
-                digest = _digest_of(source)
-                self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", digest, "used by the recipe", f"{path}:1")
-                return source
-        return None
+        places, path = self.workspace.find_pipeline(self.folder, name)
+        self.looked_for.update(places)
+        if not path:
+            return None
+        source = self.workspace.yaml_file(path)
+        self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", _digest_of(source), "used by the recipe", f"{path}:1")
+        return source
 
 
 # A workspace's pipeline is one value that hundreds of recipes use; kept with it, so that its identity stays its own.
