@@ -124,8 +124,12 @@ class Session(Struct, dict=True):
         changed = None
         if before.parts.get("manifest") == basis:
             changed = look.changed if look else changed_files(self.settings.root, before.tree)
-        now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
-        kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        if changed is None:
+            now = workspaces.walk(self.manifest)
+            kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        else:
+            now = before.tree.with_files(changed)
+            kept = {name: digest for name, digest in before.digests.items() if name not in changed}
         # Answers are known by the tree that they saw: with another tree they say nothing.
         answers = before.answers if changed == {} or now == before.tree else {}
         state = states.State(now, kept, answers, before.parts | {"manifest": basis})

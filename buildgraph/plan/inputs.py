@@ -12,7 +12,6 @@ from buildgraph.plan.explain import EXECUTABLE
 from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
-from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
 from buildgraph.recipes.steps import logged_steps
 from buildgraph.recipes.values import PinnedSource, Source
@@ -244,6 +243,8 @@ class _ImageWalk(_Walk):
         return {line: f"keys/{posixpath.basename(line)}" for line in self.inputs.workspace.keyring(self.described.keyring)}
 
     def texts(self) -> dict[str, str]:
+        from buildgraph.recipes.apko import boxed_apko, merged_apko  # many runs look at no image
+
         file, keys = self.described.target.recipe, self.keys()
         merged = merged_apko(file.tree, file.path, file.text, load_include=self._include)
         boxed = boxed_apko(merged, keyring=tuple(keys.values()), fallback_repositories=self.manifest.repositories)

@@ -10,7 +10,6 @@ from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
-from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
@@ -151,6 +150,8 @@ def read_target(target: Target, workspace: Workspace, arch: str, builtins: Built
     file = target.recipe
     if target.kind == "package":
         return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)), builtins)
+    from buildgraph.recipes.apko import read_apko  # many runs look at no image
+
     return read_apko(
         file.tree, file.path, file.text, load_include=lambda name, including: find_include(workspace, including, name)
     )
@@ -216,6 +217,8 @@ def _digest_of(source: Source) -> Digest:
 
 
 def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+    from buildgraph.recipes.apko import read_apko
+
     recipe_file, label = target.recipe, target.label
     includes: dict[str, Source] = {}
     looked_for: set[str] = set()
