@@ -430,6 +430,31 @@ def test_another_writer_that_hangs_is_told(records: Records, root: Path, monkeyp
     records.put("action", "1", {})
 
 
+def test_a_look_sees_all_and_may_become_more(records: Records, root: Path, run: Callable[..., str]) -> None:
+    """What a run opens for reading shows what others write, is opened again to write, and is made good where it is damaged."""
+    records.put("action", "before", {"n": 0})
+    records.close()
+    run(
+        """
+import sys
+records = Records(root)
+records.looks_first = True
+assert records.get("action", "before") == {"n": 0}
+assert "diskcache" not in sys.modules
+others = Records(root)
+others.put("action", "theirs", {"n": 1})
+assert records.get("action", "theirs") == {"n": 1}
+records.put("action", "mine", {"n": 2})
+others.close()
+records.close()
+assert records.get("action", "mine") == {"n": 2}
+records.close()
+(root / "records" / "cache.db").write_bytes(b"no database" * 1000)
+assert [records.get("action", key)["n"] for key in ("before", "theirs", "mine")] == [0, 1, 2]
+"""
+    )
+
+
 def test_another_opener_that_hangs_is_waited_for_once(records: Records, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand look-ups do not take a thousand waits."""
     waits = 0
