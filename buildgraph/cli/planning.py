@@ -13,7 +13,7 @@ from buildgraph.plan.planner import Plan, make_plan
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
     session.store.brings = False
-    wanted = session.wanted(patterns)
+    wanted = session.selection.nodes(patterns)
     session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)
