@@ -14,7 +14,7 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
     session.store.brings = False
     session.records.looks_first = True
-    wanted = session.wanted(patterns)
+    wanted = session.selection.nodes(patterns)
     session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from buildgraph.cache.files import fault
-from buildgraph.errors import NoSuchFileError, Interrupted, RepositoryError
+from buildgraph.errors import Interrupted, NoSuchFileError, RepositoryError
 from buildgraph.structs import Struct
 from buildgraph.web.access import Access, without_login
 from buildgraph.web.client import Answer, request, retry_after, status

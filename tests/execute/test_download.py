@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.errors import NoSuchFileError, CacheError, Interrupted, RepositoryError
+from buildgraph.errors import CacheError, Interrupted, NoSuchFileError, RepositoryError
 from buildgraph.execute.download import download
 from buildgraph.structs import replace
 from buildgraph.web import client, transfer
