@@ -15,10 +15,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from buildgraph.errors import CacheError
+from buildgraph.structs import from_json
 
 MAX_BYTES = 16 << 20
 
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
+_text_of = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def is_kind(text: str) -> bool:
@@ -53,7 +55,7 @@ def _quoted(key: str) -> str:
 
 def encode(name: str, value: Mapping[str, Any]) -> bytes:
     """The value of the row. Raises TypeError or ValueError where the record is not JSON, CacheError where it is too big."""
-    text = json.dumps(dict(value), allow_nan=False, separators=(",", ":")).encode()
+    text = _text_of(dict(value)).encode()
     if len(text) > MAX_BYTES:
         raise CacheError(f"a record of {len(text)} bytes is too big for the cache", details=name[:200])
     return b"%08x %s" % (zlib.crc32(text, zlib.crc32(name.encode())), text)
@@ -70,7 +72,7 @@ def decode(name: str, value: object) -> dict[str, Any] | None:
     if not isinstance(value, bytes) or not is_sound(name, value):
         return None
     try:
-        record = json.loads(value.partition(b" ")[2])
+        record = from_json(value.partition(b" ")[2])
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -112,41 +112,42 @@ class RecordStore(Struct):
         if self.elsewhere is None:
             self.records.read_ahead(DEEP, keys)
             return
-        found = self.records.get_many(DEEP, keys)
-        led = ((key, self._deep_of(found.get(key))) for key in keys)
-        known = self._look_up(self.elsewhere, DEEP, {key: deep.action if deep else None for key, deep in led})
+        led = {key: deep for key, raw in self.records.get_many(DEEP, keys).items() if (deep := self._deep_of(raw))}
+        known, came = self._look_up(self.elsewhere, DEEP, {key: led[key].action if key in led else None for key in keys})
         if known:
-            found = self.records.get_many(DEEP, keys)
-            fit = {deep.action for raw in found.values() if (deep := self._deep_of(raw)) and holds(deep)}
+            fit = {deep.action for deep in (led | came).values() if holds(deep)}
             self._bring(self.elsewhere, [record for action, record in known.items() if action in fit])
 
     def prepare_actions(self, actions: Iterable[Digest]) -> None:
         """As ``prepare``, for what is about to be asked for by the keys of actions."""
         if self.elsewhere is not None:
-            known = self._look_up(self.elsewhere, ACTION, {action: action for action in actions})
+            known, _ = self._look_up(self.elsewhere, ACTION, {action: action for action in actions})
             self._bring(self.elsewhere, known.values())
 
     def _look_up(
         self, elsewhere: Elsewhere, kind: Literal["deep", "action"], keys: Mapping[Digest, Digest | None]
-    ) -> dict[Digest, Record]:
-        """The records of keys of which something lacks, by action; ``keys`` have the actions that they lead to where known."""
+    ) -> tuple[dict[Digest, Record], dict[Digest, DeepRecord]]:
+        """The records of keys of which something lacks, by action, and where deep keys that were found elsewhere lead.
+
+        ``keys`` have the actions that they lead to where known.
+        """
         known = self._previous_of(action for action in keys.values() if action is not None)
         here = {action for action, record in known.items() if not self._lacking(record)}
         lacking = [key for key, action in keys.items() if action not in here]
         if not lacking:
-            return {}
-        found = self._take(elsewhere.look_up(kind, lacking))
-        return {action: record for action, record in known.items() if action not in here} | found
+            return {}, {}
+        found, deeps = self._take(elsewhere.look_up(kind, lacking))
+        return {action: record for action, record in known.items() if action not in here} | found, deeps
 
     def _bring(self, elsewhere: Elsewhere, records: Iterable[Record]) -> None:
         if self.brings:
             elsewhere.bring_all(list(records))
 
-    def _take(self, found: Sequence[FoundElsewhere]) -> dict[Digest, Record]:
+    def _take(self, found: Sequence[FoundElsewhere]) -> tuple[dict[Digest, Record], dict[Digest, DeepRecord]]:
         """Keeps what was found as of this run's own tier, since it was this run's manifest that said who is believed.
 
         A result that is whole here stays: the one from elsewhere may have other bytes, which may not come. The records of all
-        that was found, by action.
+        that was found, by action, and where deep keys lead.
         """
         records = self._previous_of(one.record.action for one in found)
         whole = {action for action, record in records.items() if not self._lacking(record)}
@@ -158,7 +159,7 @@ class RecordStore(Struct):
         self.records.put_many(ACTION, {action: record_to_json(record) for action, record in taken.items()})
         deeps = {one.key: replace(one.deep, tier=self.tier) for one in found if one.deep is not None}
         self.records.put_many(DEEP, {key: deep_to_json(deep) for key, deep in deeps.items()})
-        return records | taken
+        return records | taken, deeps
 
     def record(self, action: Digest) -> Record | None:
         """The record of an action, only if all of its outputs are at hand too, or can be had."""

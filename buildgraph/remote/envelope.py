@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 
 from buildgraph.keys import ed25519
-from buildgraph.structs import Struct
+from buildgraph.structs import Struct, from_json
 
 PAYLOAD_TYPE = "application/vnd.buildgraph.result+json"
 MAX_SIGNATURES = 16
@@ -47,7 +47,7 @@ def seal(payload: bytes, private_keys: Iterable[str]) -> bytes:
 def unseal(data: bytes) -> Envelope:
     """The envelope that some bytes are. Raises ValueError."""
     try:
-        content = json.loads(data)
+        content = from_json(data)
         if content["payloadType"] != PAYLOAD_TYPE or len(content["signatures"]) > MAX_SIGNATURES:
             raise ValueError(PAYLOAD_TYPE)
         signatures = tuple(Signature(str(one.get("keyid", "")), _decoded(one["sig"])) for one in content["signatures"])
@@ -58,10 +58,7 @@ def unseal(data: bytes) -> Envelope:
 
 
 def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from error
+    return binascii.a2b_base64(text, strict_mode=True)
 
 
 def _encoding(payload: bytes) -> bytes:

@@ -22,7 +22,7 @@ from buildgraph.plan.record import (
     record_to_json,
 )
 from buildgraph.remote.store import Blob
-from buildgraph.structs import Struct, field, replace
+from buildgraph.structs import Struct, field, from_json, replace
 
 FORMAT = 1
 Kind = Literal["deep", "action"]
@@ -77,7 +77,7 @@ def to_bytes(result: Result) -> bytes:
 def from_bytes(data: bytes, kind: Kind, key: Digest, tier: str) -> Result | None:
     """The result that a payload is, if it belongs under this key; None for anything else."""
     try:
-        content = json.loads(data)
+        content = from_json(data)
         if (content["format"], content["kind"], content["key"], content["tier"]) != (FORMAT, kind, key, tier):
             return None
         deep = deep_from_json(content["deep"]) if kind == "deep" else None

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
+from itertools import takewhile
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -26,6 +27,7 @@ _TICK = 0.05  # seconds between looks at whether the user has given up, and whet
 _BUFFER = 256 << 10
 _REDIRECTS = 5
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_STATUS = b"HTTP/"
 _ASKABLE = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/-]*")  # as it is
 _PLAIN = "%/:?#[]@!$&'()*+,;=~"  # what an address has besides letters, digits, and -._ (RFC 3986)
 
@@ -135,6 +137,7 @@ class Transfer:
         self.error: Exception | None = None
         self._access = access
         self._lines: list[bytes] = []
+        self._head: Head | None = None
         self._taking: Callable[[int], Take] = lambda _: self.came.extend
         self._take: Take | None = None
         self._raised: Exception | None = None
@@ -180,6 +183,7 @@ class Transfer:
 
         self._taking, self._take = taking, None
         self._lines.clear()
+        self._head = None
         self.error, self._raised, self.is_done = None, None, False
         self.moved = time.monotonic()
         try:
@@ -194,18 +198,18 @@ class Transfer:
 
     def head(self) -> Head:
         """How the server answered."""
-        _, code, *reason = self._answered()[0].split(None, 2)
-        return Head(int(code), b"".join(reason).decode("latin-1").strip())
+        if self._head is None:
+            line = next(line for line in reversed(self._lines) if line.startswith(_STATUS))
+            _, code, *reason = line.split(None, 2)
+            self._head = Head(int(code), b"".join(reason).decode("latin-1").strip())
+        return self._head
 
     def headers(self) -> Headers:
         """The headers of the answer."""
-        lines = (line.decode("latin-1").partition(":") for line in self._answered()[1:])
+        # Lines before the last status were of redirects, or of a proxy.
+        last = takewhile(lambda line: not line.startswith(_STATUS), reversed(self._lines))
+        lines = (line.decode("latin-1").partition(":") for line in reversed(list(last)))
         return Headers((name.strip().lower(), value.strip()) for name, _, value in lines)
-
-    def _answered(self) -> list[bytes]:
-        """The lines of the last answer; those before it were of redirects, or of a proxy."""
-        starts = (number for number in range(len(self._lines) - 1, -1, -1) if self._lines[number].startswith(b"HTTP/"))
-        return self._lines[next(starts) :]
 
     def _send(self, method: str, headers: dict[str, str], body: Body | None) -> None:
         import pycurl
