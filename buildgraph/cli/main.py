@@ -22,7 +22,6 @@ ANSWERED = frozenset({"build", "plan"})  # commands whose answer may be known al
 def entry() -> None:
     """Runs bg as a process."""
     gc.set_threshold(COLLECT_AFTER)
-    sys.unraisablehook = _told_unless_interrupted
     code = main(sys.argv[1:], os.environ)
     try:
         sys.stdout.flush()
@@ -62,12 +61,6 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str], look: Loo
     from buildgraph.cli import commands
 
     return commands.run(options, environment, look)
-
-
-def _told_unless_interrupted(found: sys.UnraisableHookArgs) -> None:
-    """Tells what nobody can catch; but Ctrl-C while Python puts something away is no defect, and is noted elsewhere."""
-    if not isinstance(found.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(found)
 
 
 def _told(error: Exception) -> int:

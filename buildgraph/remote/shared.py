@@ -44,9 +44,6 @@ class Author(Struct, frozen=True):
     tier: str = "local"
     builder: Mapping[str, str] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        return f"Author({self.tier!r}, ...)"  # it has private keys
-
 
 class _Found(Struct, frozen=True):
     result: Result
