@@ -44,6 +44,9 @@ class Author(Struct, frozen=True):
     tier: str = "local"
     builder: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Author({self.tier!r}, ...)"
+
 
 class _Found(Struct, frozen=True):
     result: Result
