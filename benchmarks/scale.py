@@ -87,6 +87,9 @@ def measured(root: Path, *, built: bool) -> dict[str, object]:
         settle([*bg], root, env, "build", "-q")
         found["bg build //..., nothing changed"] = fastest([*bg, "build", "-q", "//..."], root, env)
         found["bg plan //..., everything cached, nothing changed"] = fastest([*bg, "plan", "//..."], root, env)
+        found["bg plan //..., one recipe edited, the others cached"] = fastest(
+            [*bg, "plan", "//..."], root, env, before=lambda: edit(root)
+        )
     found["git status"] = fastest(["git", "status", "--short"], root, env)
     return found
 

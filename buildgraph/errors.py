@@ -135,7 +135,7 @@ class RepositoryError(BgError):
     exit_code = 11
 
 
-class AbsentError(RepositoryError):
+class NoSuchFileError(RepositoryError):
     """A server says that it has no such file."""
 
 

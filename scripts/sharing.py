@@ -13,12 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildgraph.cli.places import user_cache
 from buildgraph.keys import ed25519
+from buildgraph.structs import Struct
 from tests.remote.programs import find_bazel_remote, store_folder
 from tests.remote.servers import bazel_remote
 
@@ -27,8 +27,7 @@ PASSWORD = "only protected branches have it"  # noqa: S105 - of a server that li
 IMAGE = "//images:api"
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """A machine with a checkout, and what its job was given."""
 
     name: str

@@ -21,6 +21,7 @@ from buildgraph.plan import record, store
 from buildgraph.report import graphs, inspection
 from buildgraph.report.verification import Finding
 from buildgraph.workspace import lockfile
+from buildgraph.workspace.statefile import MAGIC
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "format.md").read_text("utf-8")
 
@@ -137,3 +138,8 @@ def test_every_field_of_an_index_entry_is_listed() -> None:
     """The fields of an object in ``packages`` are named."""
     sentence = PAGE.split("An object in `packages` has ", 1)[1].split("All are always there", 1)[0]
     assert set(re.findall(r"`(\w+)`", sentence)) == set(record._ENTRY_FIELDS)
+
+
+def test_the_number_of_the_state_file_is_that_of_the_page() -> None:
+    """What another program looks for first."""
+    assert f"begins with the line `{MAGIC.decode().rstrip()}`" in PAGE

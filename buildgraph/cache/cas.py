@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -412,15 +413,20 @@ class Arrival:
         self._pieces: list[bytes] = []
         self._held = 0  # bytes in these
         self._descriptor: int | None = None
+        self._is_dropped = False
+        self._guard = threading.Lock()  # a thread that nobody waits for any more may still write
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes."""
-        self._hasher.update(data)
-        self._pieces.append(data)
-        self._held += len(data)
-        if self._held >= CHUNK:
-            with self._cas._writing():  # noqa: SLF001 - a part of it
-                self._flush()
+        """Takes the next bytes, until it is dropped."""
+        with self._guard:
+            if self._is_dropped:
+                raise CacheError("a blob came when nobody waited for it any more")
+            self._hasher.update(data)
+            self._pieces.append(data)
+            self._held += len(data)
+            if self._held >= CHUNK:
+                with self._cas._writing():  # noqa: SLF001 - a part of it
+                    self._flush()
 
     def keep(self, digest: Hex) -> bool:
         """Stores the blob if this is its digest, also in place of the one that is there; else nothing stays of it."""
@@ -435,11 +441,13 @@ class Arrival:
 
     def drop(self) -> None:
         """Gives up what was not kept."""
-        if self._descriptor is not None:
-            with suppress(OSError):
-                self._close()
-            with suppress(OSError):
-                os.unlink(self._path)
+        with self._guard:
+            self._is_dropped = True
+            if self._descriptor is not None:
+                with suppress(OSError):
+                    self._close()
+                with suppress(OSError):
+                    os.unlink(self._path)
 
     def _flush(self) -> int:
         """Writes what is held, and returns the descriptor of the file. Raises OSError."""

@@ -97,6 +97,11 @@ def open_to_read(folder: Path, refusal: CacheError) -> Store:
     return _Snapshot(folder, refusal)
 
 
+def open_for_a_look(folder: Path, refusal: CacheError) -> Store:
+    """The same while others may write it, without diskcache, which takes several times as long to load and to open."""
+    return _Snapshot(folder, refusal, shared=True)
+
+
 def refusing(folder: Path, refusal: CacheError) -> Store:
     """A database that could not be opened."""
     return _Refusing(refusal, identity_of(folder))
@@ -118,7 +123,7 @@ class _Database:
 
     @property
     def is_journalled(self) -> bool:
-        return bool(self._cache._con.execute("PRAGMA user_version").fetchone()[0] == _JOURNALLED)  # noqa: SLF001 - as above
+        return _is_journalled(self._cache._con)  # noqa: SLF001 - as above
 
     def write(self, rows: Mapping[str, bytes]) -> None:
         now = time.time()
@@ -206,13 +211,13 @@ class _Refusing:
 
 
 class _Snapshot(_Refusing):
-    """The database of a cache that cannot be written, read as it is; diskcache always writes when it opens one."""
+    """The database as it is, never written; diskcache always writes when it opens one. ``shared``: others may write it."""
 
-    def __init__(self, folder: Path, refusal: CacheError) -> None:
+    def __init__(self, folder: Path, refusal: CacheError, *, shared: bool = False) -> None:
         import sqlite3
 
         # Without a journal beside it nobody writes, so SQLite need not make the files that it shares with writers.
-        immutable = "" if (folder / "cache.db-wal").exists() else "&immutable=1"
+        immutable = "" if shared or (folder / "cache.db-wal").exists() else "&immutable=1"
         super().__init__(refusal, identity_of(folder))
         self._connection = sqlite3.connect(
             f"file:{quote(str(folder / 'cache.db'))}?mode=ro{immutable}", uri=True, check_same_thread=False
@@ -220,6 +225,7 @@ class _Snapshot(_Refusing):
         try:
             _limit(self._connection)
             self._connection.execute("SELECT key, raw, mode, value FROM Cache LIMIT 1").fetchall()
+            self.is_journalled = _is_journalled(self._connection)
         except sqlite3.Error:
             self._connection.close()
             raise
@@ -275,6 +281,10 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Noted]:
     query = f"SELECT key, store_time, value FROM Cache WHERE {_FORM} AND length(value) <= {_MOST} ORDER BY rowid"  # noqa: S608 - constants
     for name, stored_at, value in connection.execute(query):
         yield Noted(name, _time(stored_at), value)
+
+
+def _is_journalled(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] == _JOURNALLED)
 
 
 def _is_whole(connection: sqlite3.Connection) -> bool:

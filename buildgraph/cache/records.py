@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import methodcaller
 from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +26,7 @@ from buildgraph.cache.database import (
     identity_of,
     is_damage,
     open_database,
+    open_for_a_look,
     open_to_read,
     refusing,
 )
@@ -82,10 +84,19 @@ class Records:
         self._is_mended = False
         self.made_again = 0  # records, from the journal
         self._store: Store | None = None
+        self.looks_first = False  # whether a database is enough that is open for reading, until there is something to write
+        self._looks = False  # whether the open one is such
         self._guard = RLock()
+        self._ahead: dict[str, object] = {}
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         """The record, or None where there is no sound one."""
+        name = row_name(kind, key)
+        if name in self._ahead:
+            raw = self._ahead.pop(name, None)
+            record = decode(name, raw)
+            if raw is None or record is not None:
+                return record
         return self.get_many(kind, (key,)).get(key)
 
     def get_many(self, kind: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -99,6 +110,12 @@ class Records:
             found |= {names[name]: record for name in damaged if (record := decode(name, rows.get(name))) is not None}
         return found
 
+    def read_ahead(self, kind: str, keys: Iterable[str]) -> None:
+        """Reads at once what `get` is about to be asked for one by one: what it then gives, once for each, is as of now."""
+        names = [row_name(kind, key) for key in keys]
+        found = self._read(names)
+        self._ahead.update((name, found.get(name)) for name in names)
+
     def put(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
         """Store a record in place of the one that was there. It must be JSON (TypeError, ValueError) of at most 16 MiB."""
         self.put_many(kind, {key: value})
@@ -108,6 +125,7 @@ class Records:
         rows = {(name := row_name(kind, key)): encode(name, value) for key, value in values.items()}
         if rows:
             self._run(lambda store: store.write(rows))
+            self._forget(rows)
             self._mark()
 
     def delete(self, kind: str, key: str) -> None:
@@ -119,7 +137,12 @@ class Records:
         names = [row_name(kind, key) for kind, key in keys]
         if names:
             self._run(lambda store: store.remove(names))
+            self._forget(names)
             self._mark()
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._ahead.pop(name, None)
 
     def rows(self) -> Iterator[Row]:
         """All rows, also those that are no sound records, oldest first, as of now. Raises CacheError."""
@@ -174,7 +197,7 @@ class Records:
         with self._guard:
             entries = self._journal.read()
             if entries and entries.rows and not self.is_whole():
-                self._set_aside(self._current())
+                self._set_aside(self._current(looks=False))
             unsound = {row.name for row in self.rows() if row.value is None}
             unsound.update(self._run(lambda store: store.odd()))
             noted = entries.rows if entries else {}
@@ -240,18 +263,21 @@ class Records:
         found: dict[str, object] = {}
         for some in (names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)):
             try:
-                found |= self._run(lambda store, some=some: store.read(some))  # type: ignore[misc]  # mypy takes no default here
+                found |= self._run(methodcaller("read", some), looks=self.looks_first)
             except CacheError:
                 if len(some) > 1:  # one of them may be at fault
                     for name in some:
                         found |= self._read([name])
         return found
 
-    def _run(self, action: Callable[[Store], _Result]) -> _Result:
-        """Do one thing with the database; with a new one where the old one is damaged or gone. Raises CacheError."""
+    def _run(self, action: Callable[[Store], _Result], *, looks: bool = False) -> _Result:
+        """Do one thing with the database; with a new one where the old one is damaged or gone. Raises CacheError.
+
+        ``looks``: it only reads, for which a store is enough that is open for a look.
+        """
         with self._guard:
             for last in (False, True):
-                store = self._current()
+                store = self._current(looks=looks)
                 try:
                     return action(store)
                 except database_errors() as error:
@@ -261,13 +287,31 @@ class Records:
                     self._set_aside(store)
             raise AssertionError  # the second round returns or raises
 
-    def _current(self) -> Store:
+    def _current(self, *, looks: bool) -> Store:
         """The open database, unless somebody replaced or removed it: what went into that one would be lost."""
         store = self._store
-        if store is None or store.identity != identity_of(self._folder):
+        if store is None or store.identity != identity_of(self._folder) or (self._looks and not looks):
             self.close()
-            store = self._store = self._open()
+            store = self._open_for_a_look() if looks else None
+            self._looks = store is not None
+            store = self._store = store or self._open()
         return store
+
+    def _open_for_a_look(self) -> Store | None:
+        """The database for reading; None where it has to be made, or made good, first."""
+        if not (self._folder / "cache.db").is_file():
+            return None
+        try:
+            prepare(self._root)
+            store = open_for_a_look(self._folder, CacheError("the records are open for a look"))
+        except CacheError:
+            return None
+        except database_errors():
+            return None
+        if store.is_journalled:
+            return store
+        store.close()
+        return None
 
     def _open(self) -> Store:
         """The database; where it cannot be opened a store that refuses, so that a fault that takes a while is met once."""
@@ -351,7 +395,7 @@ class Records:
             descriptor = open_lock(self._root / "records.lock")
         with self._locked(descriptor):
             if store.identity == identity_of(self._folder):
-                self._store = self._open_alone(self._move_aside())
+                self._store, self._looks = self._open_alone(self._move_aside()), False
 
     def _move_aside(self) -> Path:
         number = 1

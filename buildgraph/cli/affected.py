@@ -96,7 +96,7 @@ def _state(session: Session) -> State:
 
 
 def _everything(options: argparse.Namespace, session: Session, change: Kind, reason: str) -> Answer:
-    names = session.wanted(options.targets)
+    names = session.selection.nodes(options.targets)
     rows = [Affected(session.graph.nodes[name], change, (reason,)) for name in names]
     return Answer(rows, lambda name: session.graph.closure([name]), len(session.rebuilder_architectures) > 1)
 
@@ -106,20 +106,20 @@ def _named_in_past(words: Sequence[str], past: Session, now: Session) -> list[st
     found = [word for word in words if _names_something(word, past)]
     for word in words:
         if word not in found:
-            now.select([word.removeprefix("-")])
+            now.selection.targets([word.removeprefix("-")])
     return found
 
 
 def _names_something(word: str, session: Session) -> bool:
     try:
-        return bool(session.select([word.removeprefix("-")]))
+        return bool(session.selection.targets([word.removeprefix("-")]))
     except TargetError:
         return False
 
 
 def _nodes(words: Sequence[str], session: Session) -> list[str]:
     try:
-        targets = session.select(words) if words else []
+        targets = session.selection.targets(words) if words else []
     except TargetError:  # nothing is left of them
         return []
     return [name for target in targets for name in session.nodes.by_target.get(target.recipe.path, ())]

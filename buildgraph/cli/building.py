@@ -68,7 +68,7 @@ def execute(
     patterns: Sequence[str], options: argparse.Namespace, session: Session, make_runner: MakeRunner
 ) -> tuple[list[str], Result]:
     """Brings targets up to date; the wanted nodes and how it went."""
-    wanted = session.wanted(patterns)
+    wanted = session.selection.nodes(patterns)
     session.cas.sweep()
     session.locks.sweep()
     session.locker.complete(wanted, tolerant=options.keep_going)
@@ -262,7 +262,7 @@ def _failure(result: Result) -> BuildError:
 def run_image(options: argparse.Namespace, session: Session) -> int:
     """`bg run`."""
     variables = _pairs(options.env)
-    images = [name for name in session.wanted([options.target]) if session.graph.nodes[name].kind == "image"]
+    images = [name for name in session.selection.nodes([options.target]) if session.graph.nodes[name].kind == "image"]
     if len(images) != 1:
         message = f"`{options.target}` is {len(images) or 'no'} image{'s' if images else ''}; run takes one"
         raise TargetError(message, hint="`bg list --kind image` shows the images")

@@ -67,7 +67,7 @@ def _select(patterns: Sequence[str], known: Iterable[str], session: Session) -> 
     if not there:
         message = f"nothing there matches {' '.join(patterns)}"
         raise TargetError(message, hint="`bg cache ls` lists results, `bg cache pin` pinned targets")
-    return {str(label) for label in labels.select(patterns, there, session.folder_of_user)}
+    return {str(label) for label in labels.select(patterns, there, session.selection.folder)}
 
 
 def _stats(options: argparse.Namespace, held: _Cache) -> int:
@@ -225,7 +225,7 @@ def _findings_json(findings: Sequence[checkup.Finding]) -> list[dict[str, str]]:
 def _pin(options: argparse.Namespace, held: _Cache) -> int:
     session = held.session
     if options.targets:
-        chosen = [str(target.label) for target in session.select(options.targets)]
+        chosen = [str(target.label) for target in session.selection.targets(options.targets)]
         pins = {Pin(session.workspace_name, target, str(session.settings.root)) for target in chosen}
         _change_pins(held, lambda before: before | pins)
     return _show_pins(options, held)

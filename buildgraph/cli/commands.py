@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
     session = Session(settings(options, environment), console, look=look)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, session.stop)
-    sys.unraisablehook = _unraisable
+    sys.unraisablehook = _telling_unless(session.cancelled)
     with session.closing:
         try:
             return _command(options.command)(options, session)
@@ -71,10 +72,17 @@ _MODULES = {
 }
 
 
-def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Says nothing of an interrupt that came where Python drops exceptions: the session knows, and ends at its next step."""
-    if not isinstance(lost.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(lost)
+def _telling_unless(cancelled: threading.Event) -> Callable[[sys.UnraisableHookArgs], object]:
+    """Says nothing of an interrupt that came where Python drops exceptions, nor of a file that one left open.
+
+    The session knows of it, and ends at its next step.
+    """
+
+    def tell(lost: sys.UnraisableHookArgs) -> None:
+        if not (cancelled.is_set() and isinstance(lost.exc_value, KeyboardInterrupt | ResourceWarning)):
+            sys.__unraisablehook__(lost)
+
+    return tell
 
 
 def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:

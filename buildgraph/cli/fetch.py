@@ -27,7 +27,7 @@ class Needed(Struct, frozen=True):
 
 def fetch(options: argparse.Namespace, session: Session) -> int:
     """The command."""
-    wanted = session.wanted(options.targets)
+    wanted = session.selection.nodes(options.targets)
     session.locker.complete(wanted, tolerant=True)
     _ = session.tools
     needed = _needed(wanted, session)

@@ -25,7 +25,7 @@ from buildgraph.report.views import to_json
 def inspect(options: argparse.Namespace, session: Session) -> int:
     """`bg inspect`: of what is here; it fetches nothing."""
     session.store.elsewhere = None
-    records = {name: _record(name, session) for name in session.wanted(options.targets)}
+    records = {name: _record(name, session) for name in session.selection.nodes(options.targets)}
     if options.provenance:
         statements = [stated for name, record in records.items() for stated in _statements(name, record, session)]
         show([to_json(statements if len(statements) != 1 else statements[0])])

@@ -13,10 +13,12 @@ from buildgraph.plan.planner import Plan, make_plan
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
     session.store.brings = False
-    wanted = session.wanted(patterns)
+    session.records.looks_first = True
+    wanted = session.selection.nodes(patterns)
     session.locker.complete(wanted, tolerant=True)
     reasons, network = session.explainer.reasons, session.inputs.network
     before = kept.planned(session)
+    session.store.prepare_last(name for name in wanted if name not in before)
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
     return found

@@ -17,7 +17,7 @@ from buildgraph.report.views import to_json
 
 def list_targets(options: argparse.Namespace, session: Session) -> int:
     """`bg list`."""
-    chosen = [target for target in session.select(options.targets) if options.kind in {"", target.kind}]
+    chosen = [target for target in session.selection.targets(options.targets) if options.kind in {"", target.kind}]
     nodes = [
         session.nodes.described[name].node for target in chosen for name in session.nodes.by_target.get(target.recipe.path, ())
     ]
@@ -39,7 +39,7 @@ def list_targets(options: argparse.Namespace, session: Session) -> int:
 def deps(options: argparse.Namespace, session: Session) -> int:
     """`bg deps`."""
     links = _links(options, session)
-    starts = named(options.targets, links, session.matching)
+    starts = named(options.targets, links, session.selection.matching)
     found = links.reach(starts, depth=options.depth)
     shown = {vertex: depth for vertex, depth in found.items() if options.external or not is_external(vertex)}
     hidden = len(found) - len(shown)
@@ -50,7 +50,7 @@ def deps(options: argparse.Namespace, session: Session) -> int:
 def rdeps(options: argparse.Namespace, session: Session) -> int:
     """`bg rdeps`."""
     links = _links(options, session)
-    found = links.reach(named(options.targets, links, session.matching), up=True, depth=options.depth)
+    found = links.reach(named(options.targets, links, session.selection.matching), up=True, depth=options.depth)
     return _tree(options, links, found, [], up=True)
 
 
@@ -72,7 +72,7 @@ def _tree(options: argparse.Namespace, links: Links, found: Mapping[str, int], n
 def path(options: argparse.Namespace, session: Session) -> int:
     """`bg path`."""
     links = _links(options, session)
-    names = Names(links, session.matching)
+    names = Names(links, session.selection.matching)
     starts, ends = names(options.start), names(options.end)
     found = links.simple_paths(starts, ends, options.limit + 1) if options.all else [links.path(starts, ends)]
     paths = list(filter(None, found[: options.limit]))
@@ -108,7 +108,7 @@ def ask(options: argparse.Namespace, session: Session) -> int:
         message = f"--json and --output {options.output} contradict each other"
         raise UsageError(message)
     links = _links(options, session)
-    found = query(options.expression, links, session.matching)
+    found = query(options.expression, links, session.selection.matching)
     nodes = [session.graph.nodes[vertex] for vertex in found if not is_external(vertex)]
     form = "json" if options.json else options.output
     if form == "json":
@@ -135,7 +135,7 @@ def ask(options: argparse.Namespace, session: Session) -> int:
 def graph(options: argparse.Namespace, session: Session) -> int:
     """`bg graph`."""
     links = _links(options, session)
-    found = links.reach(session.wanted(options.targets), depth=options.depth)
+    found = links.reach(session.selection.nodes(options.targets), depth=options.depth)
     part = links.part({vertex for vertex in found if options.external or not is_external(vertex)})
     name = graphs.naming(session.graph)
     match "json" if options.json else options.format:

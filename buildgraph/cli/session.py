@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from buildgraph.cli import kept as keeping
 from buildgraph.cli import quick
 from buildgraph.cli.kept import Kept, take_over
 from buildgraph.cli.locker import Locker
+from buildgraph.cli.selection import Selection
 from buildgraph.cli.settings import Settings, tools_folder
 from buildgraph.cli.using import CacheUse
 from buildgraph.errors import BgError, RecipeError, RepositoryError, ToolError
@@ -42,7 +43,6 @@ from buildgraph.structs import Struct, field, to_json
 from buildgraph.web.access import Access
 from buildgraph.workspace import state as states
 from buildgraph.workspace import workspace as workspaces
-from buildgraph.workspace.discovery import Target
 from buildgraph.workspace.lockfile import Lock
 from buildgraph.workspace.manifest import CACHE, FILE_NAME, Manifest, load_manifest
 from buildgraph.workspace.sources import SourceFinder
@@ -72,6 +72,9 @@ class Session(Struct, dict=True):
     _recovery: Judge | None = None
     planned: bool = False
     look: quick.Look | None = None
+
+    def __repr__(self) -> str:
+        return f"Session({str(self.settings.root)!r})"  # `signal` asks for that of a handler, and all of it is huge
 
     def stop(self, _signal: int = 0, _frame: object = None) -> None:
         """The handler of SIGINT and SIGTERM: stops every child at once, and this thread unless it waits for its workers."""
@@ -124,8 +127,12 @@ class Session(Struct, dict=True):
         changed = None
         if before.parts.get("manifest") == basis:
             changed = look.changed if look else changed_files(self.settings.root, before.tree)
-        now = workspaces.walk(self.manifest) if changed is None else before.tree.with_files(changed)
-        kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        if changed is None:
+            now = workspaces.walk(self.manifest)
+            kept = {name: digest for name, digest in before.digests.items() if now.files.get(name) == before.tree.files.get(name)}
+        else:
+            now = before.tree.with_files(changed)
+            kept = {name: digest for name, digest in before.digests.items() if name not in changed}
         # Answers are known by the tree that they saw: with another tree they say nothing.
         answers = before.answers if changed == {} or now == before.tree else {}
         state = states.State(now, kept, answers, before.parts | {"manifest": basis})
@@ -409,30 +416,10 @@ class Session(Struct, dict=True):
         recipe = self.nodes.described[name].target.recipe
         return recipe.path, recipe.tree
 
-    def select(self, patterns: Sequence[str]) -> list[Target]:
-        """The targets that patterns name, as seen from where the user stands."""
-        simple = all(pattern.lstrip("-").startswith("//") and pattern.endswith("...") for pattern in patterns)
-        return self.workspace.select(patterns, self.folder_of_user, {} if simple else self.nodes.origins)
-
-    @property
-    def folder_of_user(self) -> str:
-        """The folder that relative labels start from: where the user stands, if that is among the recipes."""
-        here = os.path.relpath(self.settings.here, self.settings.root / self.manifest.recipes)
-        return "" if here == "." or here.startswith("..") else here
-
-    def wanted(self, patterns: Sequence[str]) -> list[str]:
-        """The nodes that patterns name; ``@ARCH`` behind one takes those for an architecture."""
-        if any("@" in pattern for pattern in patterns):
-            from buildgraph.cli.naming import named
-            from buildgraph.graph.traverse import Links, is_external
-
-            if not any(is_external(pattern.removeprefix("-")) for pattern in patterns):
-                return named(patterns, Links(self.graph), self.matching)
-        return self.nodes.of(self.select(patterns))  # which refuses external packages: nothing here makes them
-
-    def matching(self, pattern: str) -> list[str]:
-        """The nodes that one pattern names, whatever their architecture."""
-        return self.nodes.of(self.select([pattern]))
+    @cached_property
+    def selection(self) -> Selection:
+        """What patterns name."""
+        return Selection(self)
 
     def remember(self, asked: str, outside: Mapping[str, Mapping[str, list[int]]], text: str) -> None:
         """Notes what a command printed: it will print the same while the workspace and these files stay as they are.

@@ -31,6 +31,9 @@ class Settings(Struct, frozen=True):
     result_keys: tuple[str, ...] = ()
     reads_remotes: bool = True
 
+    def __repr__(self) -> str:
+        return f"Settings({str(self.root)!r}, ...)"  # it has keys, and an environment with passwords
+
 
 def tools_folder() -> Path:
     """Where go.mod and go.sum of the tools lie: in a clone beside the package, in an installed wheel within it."""

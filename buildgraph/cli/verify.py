@@ -29,7 +29,7 @@ from buildgraph.structs import replace
 
 def verify(options: argparse.Namespace, session: Session) -> int:
     """`bg verify`."""
-    wanted = session.wanted(options.targets)
+    wanted = session.selection.nodes(options.targets)
     held = holdings(wanted, session.rebuilder)
     if not held.found:
         message = "nothing of this can be built again: the cache has no result for it"

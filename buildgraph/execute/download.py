@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from buildgraph.cache.files import fault
-from buildgraph.errors import AbsentError, Interrupted, RepositoryError
+from buildgraph.errors import Interrupted, NoSuchFileError, RepositoryError
 from buildgraph.structs import Struct
 from buildgraph.web.access import Access, without_login
 from buildgraph.web.client import Answer, request, retry_after, status
@@ -27,7 +27,7 @@ def download(address: str, target: Path, *, access: Access | None = None) -> Non
     """Puts what lies at ``address`` into ``target``, which appears when it is whole.
 
     What passes (cut connections, silence, 429, 500 and the like) is tried again after a pause, going on where the server can.
-    Raises AbsentError where there is no such file, RepositoryError for what else the server or the network does, CacheError
+    Raises NoSuchFileError where there is no such file, RepositoryError for what else the server or the network does, CacheError
     where the file cannot be written, Interrupted where ``access`` says so.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
@@ -128,7 +128,7 @@ def _senseless(address: str) -> RepositoryError:
 def _refused(shown: str, answer: Answer) -> RepositoryError:
     message = f"cannot fetch {shown}: {status(answer)}"
     if answer.status in _GONE:
-        return AbsentError(message, hint=f"is the address right? {_MIRRORS}")
+        return NoSuchFileError(message, hint=f"is the address right? {_MIRRORS}")
     if answer.status in _CREDENTIALS:
         return RepositoryError(message, hint="a user and password are taken from HTTP_AUTH=basic:HOST:USER:PASSWORD or ~/.netrc")
     return RepositoryError(message, hint=_MIRRORS)

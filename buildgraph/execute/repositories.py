@@ -17,7 +17,7 @@ from buildgraph.apk.index import IndexEntry, read_index_archive
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
-from buildgraph.errors import AbsentError, RepositoryError
+from buildgraph.errors import NoSuchFileError, RepositoryError
 from buildgraph.keys.digest import Digest, digest_text, parse_digest
 from buildgraph.recipes.values import is_remote
 from buildgraph.structs import Struct, field, replace
@@ -173,7 +173,7 @@ class Repositories(Struct):
                 self._download(location, target)
             else:
                 shutil.copyfile(location, target)
-        except AbsentError as error:
+        except NoSuchFileError as error:
             raise _gone(locked, location) from error
         except OSError as error:
             if is_full(error):

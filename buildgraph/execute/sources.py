@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, is_full
 from buildgraph.cache.records import Records
-from buildgraph.errors import AbsentError, RepositoryError
+from buildgraph.errors import NoSuchFileError, RepositoryError
 from buildgraph.execute import checkouts
 from buildgraph.execute.checkouts import Checkout, checkout_from_json
 from buildgraph.execute.download import download
@@ -122,7 +122,7 @@ class Sources(Struct):
                 self._copy(place, target)
             except RepositoryError as error:
                 said.append(f"{without_login(place)}: {error.what}")
-                if not isinstance(error, AbsentError):
+                if not isinstance(error, NoSuchFileError):
                     self._lost.add(mirror)  # a server that is away will be so for the next source too
                 continue
             found = _digest(target, source)

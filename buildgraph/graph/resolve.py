@@ -48,16 +48,34 @@ class Offer(Struct, frozen=True):
     version: str | None
 
 
+class Brought(Struct):
+    """What a local package brings into a box: itself and what its declared dependencies ask for, by ``Resolution``'s words.
+
+    ``nodes`` make the packages; to any other node these mean the same.
+    """
+
+    packages: dict[str, LocalPackage]
+    causes: dict[str, Need] = field(default_factory=dict)
+    external: dict[str, Need] = field(default_factory=dict)
+    nodes: frozenset[str] = frozenset()
+
+
 class Locals:
     """The local packages of one architecture, found by what they have and provide."""
 
     def __init__(self, packages: Iterable[LocalPackage]) -> None:
         self._by_node: dict[str, dict[str, LocalPackage]] = {}
+        self._made: set[str] = set()
         self._offers: dict[str, list[Offer]] = {}
         self._ranked: dict[tuple[str, str], list[Offer]] = {}
         self._runtime: dict[tuple[str, str], list[tuple[Need, LocalPackage | None]]] = {}
+        self._meant: dict[tuple[str, str], LocalPackage | None] = {}
+        self._brought: dict[tuple[str, str], Brought] = {}
+        self.is_unique = True  # no name is made by two nodes
         for package in packages:
             self._by_node.setdefault(package.node, {})[package.name] = package
+            self.is_unique = self.is_unique and package.name not in self._made
+            self._made.add(package.name)
             self._offers.setdefault(package.name, []).append(Offer(package, package.version))
             for provide in package.provides:
                 name, version = split_provide(provide)
@@ -124,6 +142,33 @@ class Locals:
             known = self._runtime[key] = [
                 (need, self.meets(requirement, package.folder, "")) for need, requirement in parsed if not requirement.negated
             ]
+        return known
+
+    def meant(self, requirement: Requirement, folder: str) -> LocalPackage | None:
+        """The package that a requirement means to any node but that which makes it, worked out once. Raises as ``meets``."""
+        key = (requirement.text, folder)
+        if key not in self._meant:
+            self._meant[key] = self.meets(requirement, folder, "")
+        return self._meant[key]
+
+    def brought(self, package: LocalPackage) -> Brought:
+        """What a package brings with it, worked out once. Raises GraphError where that depends on who asks, or is ambiguous."""
+        key = (package.node, package.name)
+        known = self._brought.get(key)
+        if known is None:
+            known = Brought({package.name: package})
+            pending = [package]
+            while pending:
+                for need, meant in self.runtime(pending.pop()):
+                    if meant is None:
+                        known.external.setdefault(need.text, need)
+                    elif known.packages.setdefault(meant.name, meant) is not meant:
+                        raise _ambiguous([known.packages[meant.name], meant], package.node, need)
+                    elif meant.name not in known.causes and meant is not package:
+                        known.causes[meant.name] = need
+                        pending.append(meant)
+            known.nodes = frozenset(found.node for found in known.packages.values())
+            self._brought[key] = known
         return known
 
     def _candidates(self, requirement: Requirement, folder: str) -> Sequence[Offer]:
@@ -243,9 +288,38 @@ class Walk:
         self.result = Resolution()
         self.rescued: set[str] = set()
         self._open: list[LocalPackage] = []
-        for need in node.world:
-            self._meet(need, node.folder, "")
-        self._close()
+        if not self._is_as_for_others():
+            self.result = Resolution()
+            for need in node.world:
+                self._meet(need, node.folder, "")
+            self._close()
+
+    def _is_as_for_others(self) -> bool:
+        """Makes the result of what packages bring to any node, where that holds for this one; says whether it does."""
+        if self.limits or self.cycle or self.metadata is not unknown:
+            return False
+        packages, causes, external = self.result.packages, self.result.causes, self.result.external
+        own: list[tuple[Need, LocalPackage | None]] = []
+        try:
+            for need in self.node.world:
+                requirement = Requirement.parse(need.text)
+                if not requirement.negated:
+                    own.append((need, self.local.meant(requirement, self.node.folder)))
+            for _, package in own:
+                if package is None or packages.get(package.name) is package:
+                    continue  # with what it brings
+                brought = self.local.brought(package)
+                clash = not self.local.is_unique and any(packages.get(n, one) is not one for n, one in brought.packages.items())
+                if clash or self.node.id in brought.nodes:
+                    return False
+                packages.update(brought.packages)
+                causes.update(brought.causes)
+                external.update(brought.external)
+        except GraphError:
+            return False  # to somebody in general; if to this node too, it is told by the walk step by step
+        external.update((need.text, need) for need, package in reversed(own) if package is None)
+        causes.update((package.name, need) for need, package in reversed(own) if package is not None)
+        return True
 
     def ask_pool(self, pool: Pool) -> Walk:
         """This walk, completed by what the pool adds; external requirements that nothing meets are in ``reach.missing``."""

@@ -312,7 +312,7 @@ class _Reader:
         if digest is None or found is None:
             index.leave_out("no record of a kind that is taken")
         elif found.tier not in {self.believed.tier, TRUSTED}:
-            index.leave_out(f"of the tier `{found.tier[:80]}`")
+            index.leave_out(f"of the tier `{ascii(found.tier[:80])[1:-1]}`")
         elif self.believed.signed_only:
             index.leave_out("not signed")
         elif record is not None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from buildgraph.errors import RecipeError
 from buildgraph.keys.document import Change, Entry, KeyDocument, difference
-from buildgraph.plan.store import RecordStore
+from buildgraph.plan.store import Last, RecordStore
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.recipes.yamltext import Node as YamlNode
@@ -49,27 +49,26 @@ class Explainer(Struct, frozen=True):
 
     def reasons(self, name: str, deep: Documented, action: Documented | None) -> tuple[str, ...]:
         """Why a node has to run; the action's document says more than the deep one, where it is known already."""
-        changes = self.changes(name, deep, action)
-        if changes is None:
-            return (NEVER_BUILT if self.store.last(name) is None else self._not_taken(name, FORGOTTEN),)
-        teller = Teller(lambda _, old: self.store.text(old), lambda name, new: self.texts(name).get(new), self.user_tree)
-        return teller.tell(name, changes) or (self._not_taken(name, FOUND),)
-
-    def _not_taken(self, name: str, otherwise: str) -> str:
-        """Why the latest result of a node is not taken, as far as the cache tells; else ``otherwise``."""
         last = self.store.last(name)
-        tier = self.store.tier_of(last.action) if last else None
-        if last is None or tier is None:
+        if last is None:
+            return (NEVER_BUILT,)
+        changes = self.changes(last, deep, action)
+        if changes is None:
+            return (self._not_taken(last, FORGOTTEN),)
+        teller = Teller(lambda _, old: self.store.text(old), lambda name, new: self.texts(name).get(new), self.user_tree)
+        return teller.tell(name, changes) or (self._not_taken(last, FOUND),)
+
+    def _not_taken(self, last: Last, otherwise: str) -> str:
+        """Why the latest result of a node is not taken, as far as the cache tells; else ``otherwise``."""
+        tier = self.store.tier_of(last.action)
+        if tier is None:
             return GONE
         if self.store.previous(last.action) is None:
             return f"the cache has its result of tier `{tier}`, which a run of tier `{self.store.tier}` does not take"
         return otherwise if self.store.is_here(last.action) else FILES_GONE
 
-    def changes(self, name: str, deep: Documented, action: Documented | None) -> list[Change] | None:
-        """The entries that differ from last time; None where there was no last time."""
-        last = self.store.last(name)
-        if last is None:
-            return None
+    def changes(self, last: Last, deep: Documented, action: Documented | None) -> list[Change] | None:
+        """The entries that differ from last time; None where what there was then is gone."""
         if action is not None:
             record = self.store.previous(last.action)
             before = self.store.document(record.document) if record else None

@@ -12,11 +12,11 @@ from buildgraph.plan.explain import EXECUTABLE
 from buildgraph.plan.materials import ENV_FILES, VARS_FILE, Materials, SourceFile
 from buildgraph.plan.nodes import Described, find_include
 from buildgraph.recipes import yamltext
-from buildgraph.recipes.apko import boxed_apko, merged_apko
 from buildgraph.recipes.melange import boxed_melange
 from buildgraph.recipes.steps import logged_steps
 from buildgraph.recipes.values import PinnedSource, Source
 from buildgraph.structs import Struct, field, replace
+from buildgraph.workspace.sources import SourceSet
 from buildgraph.workspace.workspace import Workspace
 
 # Raise it when what this module puts into a box changes in a way that no entry shows.
@@ -48,6 +48,7 @@ class Inputs(Struct):
     environment: Environment
     _own: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     _materials: dict[str, Materials] = field(default_factory=dict)
+    _files: dict[str, SourceSet] = field(default_factory=dict)
 
     def own(self, name: str) -> tuple[Entry, ...]:
         """The key entries of a node's own inputs."""
@@ -83,8 +84,15 @@ class Inputs(Struct):
         described = self.described[name]
         if described.node.kind != "package":
             return ()
-        settings = self.workspace.manifest.settings(described.node.label)
-        return self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings).files.values()
+        return self.files_of(described).files.values()
+
+    def files_of(self, described: Described) -> SourceSet:
+        """The files that are copied into the box of a package, and why."""
+        path = described.node.path
+        if path not in self._files:
+            settings = self.workspace.manifest.settings(described.node.label)
+            self._files[path] = self.workspace.sources.sources(described.target.recipe, described.target.label.name, settings)
+        return self._files[path]
 
     def _walk(self, name: str) -> _Walk:
         described = self.described[name]
@@ -150,9 +158,7 @@ class _PackageWalk(_Walk):
     def own(self) -> None:
         self.add("tool", "melange", self.inputs.environment.melange, "writes the packages")
         self.entries += self.described.texts
-        found = self.inputs.workspace.sources.sources(
-            self.described.target.recipe, self.described.target.label.name, self.settings
-        )
+        found = self.inputs.files_of(self.described)
         for path, origin in sorted(found.files.items()):
             self.source(f"src/{path}", origin, found.why)
         if self.settings.vars_file:
@@ -237,6 +243,8 @@ class _ImageWalk(_Walk):
         return {line: f"keys/{posixpath.basename(line)}" for line in self.inputs.workspace.keyring(self.described.keyring)}
 
     def texts(self) -> dict[str, str]:
+        from buildgraph.recipes.apko import boxed_apko, merged_apko  # many runs look at no image
+
         file, keys = self.described.target.recipe, self.keys()
         merged = merged_apko(file.tree, file.path, file.text, load_include=self._include)
         boxed = boxed_apko(merged, keyring=tuple(keys.values()), fallback_repositories=self.manifest.repositories)

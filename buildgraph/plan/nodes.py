@@ -10,7 +10,6 @@ from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
-from buildgraph.recipes.apko import read_apko
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
@@ -151,6 +150,8 @@ def read_target(target: Target, workspace: Workspace, arch: str, builtins: Built
     file = target.recipe
     if target.kind == "package":
         return _read_package(target, workspace, arch, _Pipelines(workspace, posixpath.dirname(file.path)), builtins)
+    from buildgraph.recipes.apko import read_apko  # many runs look at no image
+
     return read_apko(
         file.tree, file.path, file.text, load_include=lambda name, including: find_include(workspace, including, name)
     )
@@ -194,14 +195,13 @@ class _Pipelines:
         return source
 
     def _read(self, name: str) -> Source | None:
-        for path in self.workspace.pipeline_places(self.folder, name):
-            self.looked_for.add(path)
-            if path in self.workspace.tree.files:
-                source = self.workspace.yaml_file(path)
-                digest = _digest_of(source)
-                self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", digest, "used by the recipe", f"{path}:1")
-                return source
-        return None
+        places, path = self.workspace.find_pipeline(self.folder, name)
+        self.looked_for.update(places)
+        if not path:
+            return None
+        source = self.workspace.yaml_file(path)
+        self.entries[name] = Entry("pipeline", f"pipelines/{name}.yaml", _digest_of(source), "used by the recipe", f"{path}:1")
+        return source
 
 
 # A workspace's pipeline is one value that hundreds of recipes use; kept with it, so that its identity stays its own.
@@ -217,6 +217,8 @@ def _digest_of(source: Source) -> Digest:
 
 
 def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> list[Described]:
+    from buildgraph.recipes.apko import read_apko
+
     recipe_file, label = target.recipe, target.label
     includes: dict[str, Source] = {}
     looked_for: set[str] = set()

@@ -14,13 +14,13 @@ from typing import Any
 
 from buildgraph.errors import BgError
 from buildgraph.graph.model import LocalPackage, Node
-from buildgraph.keys.digest import Digest
+from buildgraph.keys.digest import Digest, digest_bytes
 from buildgraph.keys.document import Entry
 from buildgraph.plan.nodes import Described, describe
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.values import Need, NetworkReason, PinnedSource, Written
+from buildgraph.recipes.yamltext import MAX_BYTES, Scalar
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
-from buildgraph.recipes.yamltext import Scalar
 from buildgraph.structs import Struct, field, from_json, to_json
 from buildgraph.workspace import discovery
 from buildgraph.workspace.discovery import RecipeFile, Target
@@ -202,12 +202,14 @@ class _Reader(Struct, frozen=True):
         return found
 
     def _read(self, path: str) -> bytes:
-        recipe = discovery.read_recipe(self.bare.root, path)
+        data = discovery.read_bytes(self.bare.root, path)
+        own = digest_bytes(data) if len(data) <= MAX_BYTES else self.digest(path)
+        recipe = discovery.recipe_in(data, self.bare.root, path)
         if recipe is None:
-            return _line(self.digest(path), (), self.digest, None, [])
+            return _line(own, (), self.digest, None, [])
         target = Target(discovery.label_of(recipe, self.bare.manifest.recipes), recipe)
         made = describe(target, self.bare, self.wanted, self.builtins)
-        return _line(self.digest(path), _looked_for(made), self.digest, recipe, made)
+        return _line(own, _looked_for(made), self.digest, recipe, made)
 
 
 def _on_processes(reader: _Reader, chunks: Sequence[Sequence[str]], processes: int) -> Iterable[dict[str, bytes]]:

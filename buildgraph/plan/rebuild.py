@@ -168,7 +168,11 @@ class Rebuilder(Struct, dict=True):
 
     def deep_key(self, name: str) -> Digest:
         """A node's deep key alone, which may be known without its document."""
-        return self.kept_keys.get(name) or self.deep(name).key
+        known = self.kept_keys.get(name)
+        if known is None:
+            deep = self._deep.get(name)
+            known = self.deep(name).key if deep is None else deep.key
+        return known
 
     def known_keys(self) -> dict[str, Digest]:
         """The deep keys that are known by now."""

@@ -274,6 +274,7 @@ class _KeptLocals(Locals):
 
     def __init__(self, offers: Offers, architecture: str, nodes: Mapping[str, Node]) -> None:
         super().__init__(())
+        self.is_unique = False  # it is not known
         self._kept = offers
         self._architecture = architecture
         self._nodes = nodes

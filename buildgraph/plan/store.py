@@ -104,13 +104,14 @@ class RecordStore(Struct):
     elsewhere_only: set[Digest] = field(default_factory=set)  # actions that were found, and whose outputs are not here
 
     def prepare(self, deep_keys: Iterable[Digest], holds: Callable[[DeepRecord], bool] = lambda _: True) -> None:
-        """Looks up elsewhere, all at once, what is about to be asked for one by one, and brings the outputs.
+        """Looks up all at once what is about to be asked for one by one, elsewhere too, and brings the outputs.
 
         ``holds`` says whether what a deep key leads to will be taken; nothing is brought of what will not.
         """
-        if self.elsewhere is None:
-            return
         keys = list(dict.fromkeys(deep_keys))
+        if self.elsewhere is None:
+            self.records.read_ahead(DEEP, keys)
+            return
         led = {key: deep for key, raw in self.records.get_many(DEEP, keys).items() if (deep := self._deep_of(raw))}
         known, came = self._look_up(self.elsewhere, DEEP, {key: led[key].action if key in led else None for key in keys})
         if known:
@@ -234,13 +235,20 @@ class RecordStore(Struct):
         if self.elsewhere is not None and stored is not None and stored.tier == self.tier and not stored.fetched:
             self.elsewhere.share(stored, key, None if deep is None else replace(deep, tier=self.tier))
 
+    def prepare_last(self, nodes: Iterable[str]) -> None:
+        """Reads at once what ``last`` is about to be asked for one by one."""
+        self.records.read_ahead(LAST, map(self._in_workspace, nodes))
+
     def last(self, node: str) -> Last | None:
         """A node's previous result."""
-        return last_from_json(self.records.get(LAST, f"{self.workspace}:{node}"))
+        return last_from_json(self.records.get(LAST, self._in_workspace(node)))
+
+    def _in_workspace(self, node: str) -> str:
+        return f"{self.workspace}:{node}"
 
     def put_last(self, node: str, last: Last) -> None:
         """Remembers a node's result."""
-        self.records.put(LAST, f"{self.workspace}:{node}", asdict(last) | {"reasons": list(last.reasons)})
+        self.records.put(LAST, self._in_workspace(node), asdict(last) | {"reasons": list(last.reasons)})
 
     def document(self, digest: Digest) -> KeyDocument | None:
         """A stored key document, None where it is gone or is none."""

@@ -145,8 +145,7 @@ class Compiler(Struct):
             self.network.append(NetworkReason(command, path, line))
 
 
-# Not frozen, for the reason that Step is not.
-class _Context(Struct):
+class _Context(Struct, frozen=True):
     """Where a step stands: the outermost ``uses:``, the chain of loaded names, whether its needs count and whether it runs."""
 
     via: str = ""

@@ -10,7 +10,6 @@ from buildgraph.errors import Place, RecipeError, did_you_mean
 from buildgraph.recipes import architecture, pinned, scalars, schema, yamltext
 from buildgraph.recipes.builtins import Builtins, Table
 from buildgraph.recipes.compile import Compiler, FindPipeline
-from buildgraph.recipes.goregexp import ExpressionError, replace_all
 from buildgraph.recipes.pipelines import Step, child, map_of, mappings_of, steps_of, text_of, texts_of, value_place
 from buildgraph.recipes.substitute import (
     Replace,
@@ -227,6 +226,8 @@ class _Reader(Struct):
         """With what ``var-transforms`` define, in their order (vars.go, PerformVarSubstitutions)."""
         variables = dict(variables)
         for node in mappings_of(self.tree.items.get("var-transforms")):
+            from buildgraph.recipes.goregexp import ExpressionError, replace_all  # most recipes have none
+
             given = {key: text_of(node.items.get(key)) for key in ("from", "match", "replace", "to")}
             start = self._substituted(node, "from", given["from"], variables)
             try:

@@ -55,7 +55,7 @@ NO_INPUTS = Inputs({}, (), ())
 DIGESTS = {"expected-sha256": 64, "expected-sha512": 128, "expected-commit": 40}
 
 
-# Not frozen, since creating a frozen dataclass takes three times as long and a workspace has a hundred thousand; never changed.
+# Not frozen, since it is filled in field by field; never changed after that.
 class Step(Struct):
     """A pipeline step after parse-time substitution (melange config.go, Pipeline).
 

@@ -29,7 +29,9 @@ from buildgraph.web.client import interrupt_too
 _MAX_MESSAGE = 20 << 20  # bytes that are taken in one
 _MAX_WORDS = 200
 _PORTS = {"grpc": 80, "grpcs": 443}
-_SILENT = "the server fell silent"
+_SILENT, _INTERRUPTED = "the server fell silent", "interrupted"
+# The server knows the deadline too (https://grpc.io/docs/guides/deadlines/), and may be the first to end a call.
+_ENDED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class UnknownMethodError(StoreError):
@@ -86,8 +88,7 @@ class Channel:
     def _channel(self) -> grpc.Channel:
         with self._guard:
             if self._is_ended:
-                message = "interrupted"
-                raise StoreError(message)
+                raise StoreError(_INTERRUPTED)
             if self._opened is None:
                 parts = urlsplit(without_login(self._address))
                 target = parts.netloc if parts.port else f"{parts.netloc}:{_PORTS[parts.scheme]}"
@@ -110,7 +111,11 @@ class Channel:
         try:
             yield
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            raise (StoreError(_SILENT) if watch and watch.has_ended_it else _failure(error)) from error
+            if watch and watch.has_ended_it:
+                raise StoreError(_SILENT) from error
+            if self._opened is None:
+                raise StoreError(_INTERRUPTED) from error
+            raise _failure(error) from error
         except ValueError as error:  # the channel was closed meanwhile
             raise StoreError(str(error)) from error
         except BgError as error:  # a netrc that cannot be read
@@ -168,11 +173,8 @@ _KINDS: dict[grpc.StatusCode, type[StoreError]] = {
 
 
 def _failure(error: Exception) -> StoreError:
-    if isinstance(error, grpc.FutureCancelledError):  # the channel was closed
-        message = "interrupted"
-        return StoreError(message)
     call = cast("grpc.Call", error)  # as grpc's documentation says of what calls raise
-    if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if call.code() in _ENDED:
         return StoreError(_SILENT)
     if call.code() is grpc.StatusCode.UNAVAILABLE:
         # What came last says more than that all addresses failed.

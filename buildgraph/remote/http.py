@@ -108,6 +108,8 @@ def get_many(asked: Iterable[tuple[Arriving, str]], access: Access) -> Generator
         with closing(fetch(((sink, address, _taking(sink)) for sink, address in asked), access)) as answers:
             for sink, answer in answers:
                 yield sink, _outcome(answer)
+    except WebError as error:  # no address that can be asked, or no time for it
+        raise StoreError(error.reason) from error
     except BgError as error:  # a netrc that cannot be read
         raise StoreError(error.what) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -64,9 +64,10 @@ class Many(Struct, frozen=True):
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 answers.put((one, error))
 
-        futures = [self.workers.submit(run, one) for one in asked]
-        left = len(futures)
+        futures: list[Future[None]] = []
         try:
+            futures.extend(self.workers.submit(run, one) for one in asked)
+            left = len(futures)
             while left and not self.cancelled():
                 try:
                     one, answer = answers.get(timeout=_POLL)

@@ -47,7 +47,7 @@ def believed(trust: Trust) -> Believed:
     def unseal(kind: str, key: Digest, data: bytes) -> Opened | str:
         said = _tier_of(data)
         if said not in trust.tiers():
-            return f"of the tier `{said[:80]}`" if said else Refusal.MALFORMED.value
+            return f"of the tier `{ascii(said[:80])[1:-1]}`" if said else Refusal.MALFORMED.value
         judged = trust.judge(data, cast("Literal['deep', 'action']", kind), key, said, unsigned=not trust.writers)
         return judged.value if isinstance(judged, Refusal) else Opened(judged.record, judged.deep)
 

@@ -44,6 +44,9 @@ class Author(Struct, frozen=True):
     tier: str = "local"
     builder: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Author({self.tier!r}, ...)"
+
 
 class _Found(Struct, frozen=True):
     result: Result
@@ -110,20 +113,20 @@ class SharedCache:
             asked = {results.place(kind, key, tier): key for key in keys if key not in found}
             if not asked or not level.is_used:
                 break
+            since = level.breaker.now()
             try:
-                since = level.breaker.now()
                 with closing(self._many.results(level, asked)) as answers:
                     for place, answer in answers:
                         data = level.attempt(partial(_result, answer), since=since)
-                        since = level.breaker.now()
                         if data is not None:
                             judged = self._trust.judge(data, kind, asked[place], tier, unsigned=level.unsigned)
                             if isinstance(judged, Result):
                                 found[asked[place]] = _Found(judged, data, number)
                             else:
                                 level.refuse(judged)
+                        since = level.breaker.now()
             except Exception as error:  # noqa: BLE001 - what a store does wrong beyond single answers
-                level.succeeds(partial(_refuse, error))
+                level.succeeds(partial(_refuse, error), since=since)
         return found
 
     def can_bring(self, digests: Iterable[Digest]) -> bool:
@@ -165,10 +168,10 @@ class SharedCache:
         came: set[Digest] = set()
         if not level.reads or not level.is_used:
             return came
+        since = level.breaker.now()
         try:
             with self._cas.arrivals() as begin:
                 wanted = ((self._wire[digest][0], _Arriving(begin(), digest, self._wire[digest][0].size)) for digest in digests)
-                since = level.breaker.now()
                 with closing(self._many.read_many(level, wanted)) as arrived:
                     for one, error in arrived:
                         if level.succeeds(partial(_keep, one, error), size=one.size, since=since):
@@ -176,9 +179,9 @@ class SharedCache:
                             came.add(one.digest)
                         since = level.breaker.now()
         except CacheError as error:
-            level.succeeds(partial(_refuse, _not_kept(error)))
+            level.succeeds(partial(_refuse, _not_kept(error)), since=since)
         except Exception as error:  # noqa: BLE001 - likewise
-            level.succeeds(partial(_refuse, error))
+            level.succeeds(partial(_refuse, error), since=since)
         return came
 
     def _arrived(self, record: Record) -> None:

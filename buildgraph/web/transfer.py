@@ -26,8 +26,10 @@ _CONNECTING = 15.0  # seconds
 _TICK = 0.05  # seconds between looks at whether the user has given up, and whether a server has fallen silent
 _BUFFER = 256 << 10
 _REDIRECTS = 5
+_FOR_UPLOADS = 3  # times the patience
+_SENDABLE = re.compile(r"[\t -~\x80-\xff]*")  # what a name or value of a header is made of
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-_STATUS = b"HTTP/"
+_STATUS = re.compile(rb"HTTP/[0-9.]+ [0-9]{3}(?=\s|$)")  # how an answer begins; a header may be called like it
 _ASKABLE = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~/-]*")  # as it is
 _PLAIN = "%/:?#[]@!$&'()*+,;=~"  # what an address has besides letters, digits, and -._ (RFC 3986)
 
@@ -136,6 +138,7 @@ class Transfer:
         self.is_done = False
         self.error: Exception | None = None
         self._access = access
+        self._method = ""  # where another one would be something else, whatever a redirect says
         self._lines: list[bytes] = []
         self._head: Head | None = None
         self._taking: Callable[[int], Take] = lambda _: self.came.extend
@@ -164,6 +167,10 @@ class Transfer:
             (pycurl.NOPROXY, ""),
         ):
             curl.setopt(option, value)
+        try:
+            proxy = access.proxy(address)
+        except ValueError as error:
+            raise _senseless() from error
         sent = {"User-Agent": f"buildgraph/{__version__}", **headers}
         own = Header("Authorization", login.header()) if login else access.header(address)
         if own is not None and own.name not in sent:
@@ -172,8 +179,8 @@ class Transfer:
             # libcurl would send a header of another name on to another host: such a request ends where it was to go.
             curl.setopt(pycurl.FOLLOWLOCATION, 0)
         self._send(method, sent, body)
-        self._go_through(access.proxy(address))
-        if address.startswith("https:") or access.proxy(address).startswith("https:"):
+        self._go_through(proxy)
+        if address.startswith("https:") or proxy.startswith("https:"):
             self._trust()
         self.begin(address, self._taking)
 
@@ -193,13 +200,17 @@ class Transfer:
 
     def end(self, failure: WebError | None) -> None:
         """Notes how it ended."""
+        import pycurl
+
+        if failure is None and self._method and self.curl.getinfo(pycurl.EFFECTIVE_METHOD) != self._method:
+            failure = WebError("the server answers by sending us to another page", is_final=True)
         self.error = self._raised or failure
         self.is_done = True
 
     def head(self) -> Head:
         """How the server answered."""
         if self._head is None:
-            line = next(line for line in reversed(self._lines) if line.startswith(_STATUS))
+            line = next(line for line in reversed(self._lines) if _STATUS.match(line))
             _, code, *reason = line.split(None, 2)
             self._head = Head(int(code), b"".join(reason).decode("latin-1").strip())
         return self._head
@@ -207,7 +218,7 @@ class Transfer:
     def headers(self) -> Headers:
         """The headers of the answer."""
         # Lines before the last status were of redirects, or of a proxy.
-        last = takewhile(lambda line: not line.startswith(_STATUS), reversed(self._lines))
+        last = takewhile(lambda line: not _STATUS.match(line), reversed(self._lines))
         lines = (line.decode("latin-1").partition(":") for line in reversed(list(last)))
         return Headers((name.strip().lower(), value.strip()) for name, _, value in lines)
 
@@ -222,12 +233,17 @@ class Transfer:
             if body is not None or method in {"PUT", "POST", "PATCH"}:
                 stream = io.BytesIO(body or b"") if body is None or isinstance(body, bytes) else body
                 curl.setopt(pycurl.UPLOAD, 1)
+                # What lies in the system's buffers moves unseen.
+                self.patience = _FOR_UPLOADS * self._access.timeout
                 curl.setopt(pycurl.READFUNCTION, self._reading(stream))
                 curl.setopt(pycurl.SEEKFUNCTION, lambda offset, whence: stream.seek(offset, whence) and 0)
                 size = len(body or b"") if body is None or isinstance(body, bytes) else int(length or -1)
                 curl.setopt(pycurl.INFILESIZE_LARGE, size)
             if method != "PUT":
                 curl.setopt(pycurl.CUSTOMREQUEST, method)
+            self._method = method
+        if not all(_SENDABLE.fullmatch(text) for pair in headers.items() for text in pair):
+            raise WebError("a header has characters that no header can have", is_final=True)
         # Without `Expect` a server is not asked first whether it would take what comes.
         curl.setopt(pycurl.HTTPHEADER, [b"Expect:", *(f"{name}: {value}".encode("latin-1") for name, value in headers.items())])
 
@@ -335,7 +351,7 @@ def _failure(curl: Any, code: int, text: str) -> WebError:
     if code in plain:
         return WebError(plain[code])
     if code in {pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL}:
-        return _senseless()
+        return WebError("what the server says is not HTTP") if curl.getinfo(pycurl.NUM_CONNECTS) else _senseless()
     if code == pycurl.E_PARTIAL_FILE:
         size = curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)
         left = f"{size - curl.getinfo(pycurl.SIZE_DOWNLOAD_T)} bytes " if size > 0 else ""

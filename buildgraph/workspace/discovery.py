@@ -101,7 +101,11 @@ def read_recipe(root: Root, path: str) -> RecipeFile | None:
 
     Raises RecipeError for a file that cannot be read, or that is meant as a recipe and is no YAML.
     """
-    data = read_bytes(root, path)
+    return recipe_in(read_bytes(root, path), root, path)
+
+
+def recipe_in(data: bytes, root: Root, path: str) -> RecipeFile | None:
+    """The same, from the file's bytes."""
     if not kinds.may_be_recipe(data):
         return None
     try:
@@ -242,7 +246,7 @@ def _defined_twice(label: Label, recipe: RecipeFile, other: RecipeFile) -> Graph
 def label_of(recipe: RecipeFile, recipes_folder: str) -> Label:
     """The label of a recipe."""
     folder = posixpath.dirname(recipe.path)
-    inner = posixpath.relpath(folder or ".", recipes_folder or ".")
+    inner = posixpath.relpath(folder or ".", recipes_folder) if recipes_folder else folder
     inner = "" if inner == "." else inner
     if recipe.kind == "melange":
         return Label(inner, _package_name(recipe))

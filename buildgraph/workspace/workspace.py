@@ -39,6 +39,7 @@ class Workspace(Struct):
     left_out: dict[Label, str] = field(default_factory=dict)
     looked_at: dict[Path, list[int]] = field(default_factory=dict)
     _sources: dict[str, Source] = field(default_factory=dict)
+    _pipelines: dict[tuple[str, str], tuple[tuple[str, ...], str]] = field(default_factory=dict)
 
     @property
     def root(self) -> Root:
@@ -73,6 +74,17 @@ class Workspace(Struct):
                 found = discovery.label_of(self.recipes[path], self.manifest.recipes)
                 return found if found in self.targets else None
         return None
+
+    def find_pipeline(self, recipe_folder: str, name: str) -> tuple[tuple[str, ...], str]:
+        """Where a pipeline of a recipe is looked for, as far as it is found, and where that is; empty where it is not."""
+        key = (recipe_folder, name)
+        known = self._pipelines.get(key)
+        if known is None:
+            places = self.pipeline_places(recipe_folder, name)
+            number = next((number for number, place in enumerate(places) if place in self.tree.files), None)
+            known = (tuple(places), "") if number is None else (tuple(places[: number + 1]), places[number])
+            self._pipelines[key] = known
+        return known
 
     def pipeline_places(self, recipe_folder: str, name: str) -> list[str]:
         """Where a pipeline may be for a recipe, in order: the manifest's folders, else ``pipelines`` at or above the recipe."""

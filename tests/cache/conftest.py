@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from blake3 import blake3
 
 import buildgraph.errors
 from buildgraph.cache.cas import Cas
+from buildgraph.cache.records import Records
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
@@ -38,6 +39,25 @@ def root(tmp_path: Path) -> Path:
 def cas(root: Path) -> Cas:
     """An empty store."""
     return Cas(root, blake3)
+
+
+CONTENT = {str(number): {"n": number, "pad": "x" * 500} for number in range(50)}
+
+
+@pytest.fixture
+def notices() -> list[str]:
+    """What people were told."""
+    return []
+
+
+@pytest.fixture
+def records(root: Path, notices: list[str]) -> Iterator[Records]:
+    """Fifty records, CONTENT, written and closed; the next use opens them anew."""
+    made = Records(root, notice=notices.append)
+    made.put_many("action", CONTENT)
+    made.close()
+    yield made
+    made.close()
 
 
 @pytest.fixture

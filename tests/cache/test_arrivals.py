@@ -58,6 +58,17 @@ def test_what_is_not_kept_goes_with_the_block(cas: Cas, root: Path, size: int) -
     assert left_over(root) == []
 
 
+@pytest.mark.parametrize("size", [5, 3 << 20])
+def test_what_comes_after_the_block_is_not_taken(cas: Cas, root: Path, size: int) -> None:
+    """A thread that nobody waits for any more may still have some."""
+    with cas.arrivals() as begin:
+        arrival = begin()
+        arrival.write(b"x" * size)
+    with pytest.raises(CacheError, match="nobody waited"):
+        arrival.write(b"x" * size)
+    assert left_over(root) == []
+
+
 def test_a_blob_that_is_there_stays_right(cas: Cas) -> None:
     """Also where it comes twice."""
     digest = cas.put_bytes(b"hello")

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,28 +25,12 @@ from buildgraph.cache.records import Records
 from buildgraph.plan import checkup, collection
 from buildgraph.plan.recovery import Judge
 from buildgraph.plan.store import ACTION, DEEP
+from tests.cache.conftest import CONTENT
+from tests.cache.damage import Damage, cut, overwrite
 from tests.cache.stored import Filled
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Everything = dict[str, tuple[float, dict[str, Any] | None]]
-
-CONTENT = {str(number): {"n": number, "pad": "x" * 500} for number in range(50)}
-
-
-@pytest.fixture
-def notices() -> list[str]:
-    """What people were told."""
-    return []
-
-
-@pytest.fixture
-def records(root: Path, notices: list[str]) -> Iterator[Records]:
-    """Fifty records, written and closed; the next use opens them anew."""
-    made = Records(root, notice=notices.append)
-    made.put_many("action", CONTENT)
-    made.close()
-    yield made
-    made.close()
 
 
 def everything(records: Records) -> Everything:
@@ -59,31 +43,18 @@ def lose(root: Path) -> None:
     shutil.rmtree(root / "records")
 
 
-def cut(share: float) -> Callable[[Path], None]:
-    def change(database: Path) -> None:
-        os.truncate(database, int(database.stat().st_size * share))
-
-    return change
-
-
-def noise(database: Path) -> None:
-    data = bytearray(database.read_bytes())
-    data[1000:30_000] = random.Random(2).randbytes(29_000)
-    database.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         pytest.param(Path.unlink, id="gone"),
         pytest.param(lambda database: shutil.rmtree(database.parent), id="folder gone"),
         *(pytest.param(cut(share), id=f"cut to {share}") for share in (0, 0.001, 0.02, 0.3, 0.7, 0.999)),
-        pytest.param(noise, id="noise"),
+        pytest.param(overwrite(1000, random.Random(2).randbytes(29_000)), id="noise"),
         pytest.param(lambda database: database.write_bytes(pickle.dumps({"action/1": 1})), id="a pickle"),
         pytest.param(lambda database: database.write_bytes(b""), id="empty"),
     ],
 )
-def test_a_lost_database_is_made_again(records: Records, root: Path, notices: list[str], damage: Callable[[Path], None]) -> None:
+def test_a_lost_database_is_made_again(records: Records, root: Path, notices: list[str], damage: Damage) -> None:
     """Every record is there again, as of when it was stored, and people are told in one line."""
     before = everything(records)
     records.close()
@@ -281,7 +252,7 @@ def flip_journal(path: Path) -> None:
     ids=["cut", "flipped", "a pickle", "of a later bg", "empty", "gone"],
 )
 def test_a_damaged_journal_costs_what_is_damaged(
-    records: Records, root: Path, notices: list[str], damage: Callable[[Path], None], left: int, told: str
+    records: Records, root: Path, notices: list[str], damage: Damage, left: int, told: str
 ) -> None:
     """Lines with a wrong check are left out and counted; without any journal the records begin anew, and with a new one."""
     damage(records.journal)
@@ -296,7 +267,7 @@ def test_a_damaged_journal_costs_what_is_damaged(
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_journal], ids=["gone", "flipped"])
-def test_a_journal_is_made_again_from_the_database(records: Records, root: Path, damage: Callable[[Path], None]) -> None:
+def test_a_journal_is_made_again_from_the_database(records: Records, root: Path, damage: Damage) -> None:
     """`bg cache verify` finds that one is lost or damaged, a repair writes it anew."""
     damage(records.journal)
     assert records.differing() == (50 if damage is Path.unlink else 1)
@@ -335,7 +306,7 @@ records.close()
 
 
 @pytest.mark.parametrize("obstacle", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
-def test_what_is_no_journal_is_replaced(records: Records, root: Path, obstacle: Callable[[Path], None]) -> None:
+def test_what_is_no_journal_is_replaced(records: Records, root: Path, obstacle: Damage) -> None:
     """A folder, a pipe or a link in its place hinders nobody, and is not written through."""
     records.journal.unlink()
     obstacle(records.journal)

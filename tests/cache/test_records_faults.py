@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from buildgraph.cache.files import open_lock
 from buildgraph.cache.records import Records
 from buildgraph.cache.rows import MAX_BYTES, encode
 from buildgraph.errors import CacheError
+from tests.cache.damage import Damage, overwrite
 
 Run = Callable[..., str]
 
@@ -38,22 +39,6 @@ class Exploit:
 
     def __reduce__(self) -> tuple[object, ...]:
         return os.mkdir, (str(self.path),)
-
-
-@pytest.fixture
-def notices() -> list[str]:
-    """What people were told."""
-    return []
-
-
-@pytest.fixture
-def records(root: Path, notices: list[str]) -> Iterator[Records]:
-    """Fifty records, written and closed; the next use opens them anew."""
-    made = Records(root, notice=notices.append)
-    made.put_many("action", {str(number): {"n": number, "pad": "x" * 500} for number in range(50)})
-    made.close()
-    yield made
-    made.close()
 
 
 # What the row of `action/x` would hold.
@@ -178,17 +163,8 @@ def test_planted_settings_do_no_harm(records: Records, root: Path, key: object, 
     assert records.get("action", "x") == {"n": 1}
 
 
-def truncate_to(size: int) -> Callable[[Path], None]:
+def truncate_to(size: int) -> Damage:
     return lambda database: os.truncate(database, size)
-
-
-def overwrite(start: int, data: bytes) -> Callable[[Path], None]:
-    def change(database: Path) -> None:
-        with database.open("r+b") as stream:
-            stream.seek(start)
-            stream.write(data)
-
-    return change
 
 
 def become_folder(database: Path) -> None:
@@ -229,7 +205,7 @@ def foreign(database: Path) -> None:
     ],
 )
 def test_a_damaged_database_is_moved_aside_and_begun_anew(
-    records: Records, root: Path, notices: list[str], damage: Callable[[Path], None]
+    records: Records, root: Path, notices: list[str], damage: Damage
 ) -> None:
     """Reading misses, writing works at once and for good, people are told once, and the old one is kept."""
     damage(root / "records" / "cache.db")
@@ -428,6 +404,31 @@ def test_another_writer_that_hangs_is_told(records: Records, root: Path, monkeyp
             records.put("action", "1", {})
         other.execute("ROLLBACK")
     records.put("action", "1", {})
+
+
+def test_a_look_sees_all_and_may_become_more(records: Records, root: Path, run: Callable[..., str]) -> None:
+    """What a run opens for reading shows what others write, is opened again to write, and is made good where it is damaged."""
+    records.put("action", "before", {"n": 0})
+    records.close()
+    run(
+        """
+import sys
+records = Records(root)
+records.looks_first = True
+assert records.get("action", "before") == {"n": 0}
+assert "diskcache" not in sys.modules
+others = Records(root)
+others.put("action", "theirs", {"n": 1})
+assert records.get("action", "theirs") == {"n": 1}
+records.put("action", "mine", {"n": 2})
+others.close()
+records.close()
+assert records.get("action", "mine") == {"n": 2}
+records.close()
+(root / "records" / "cache.db").write_bytes(b"no database" * 1000)
+assert [records.get("action", key)["n"] for key in ("before", "theirs", "mine")] == [0, 1, 2]
+"""
+    )
 
 
 def test_another_opener_that_hangs_is_waited_for_once(records: Records, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,11 +272,11 @@ def test_a_reader_that_goes_away_is_no_error(built_example: Workspace) -> None:
 
 
 def test_the_manual_lists_every_exit_code() -> None:
-    """Each class of errors with its code."""
+    """Each class of errors that has a code of its own."""
     from buildgraph import errors
 
     manual = (ROOT / "docs/manual.md").read_text()
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BgError)]
     for kind in classes:
-        if kind is not errors.BgError:
+        if kind is not errors.BgError and "exit_code" in vars(kind):
             assert f"| {kind.exit_code} | {kind.__name__} |" in manual

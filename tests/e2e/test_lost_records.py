@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from tests.cache.damage import Damage, cut, overwrite
 from tests.e2e import tiny
 from tests.e2e.workspace import Workspace
+
+NOISE = overwrite(100, random.Random(1).randbytes(19_900))
 
 
 @pytest.fixture
 def built(empty: Workspace) -> Workspace:
-    """Six small targets, built."""
+    """Six small targets, built. The database is in one file: what is still in SQLite's log would heal that."""
     tiny.chain(empty)
     empty.build()
+    with closing(sqlite3.connect(empty.root / "cache/records/cache.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return empty
 
 
@@ -29,19 +33,6 @@ def forget_state(workspace: Workspace) -> None:
     shutil.rmtree(workspace.root / "out")
 
 
-def cut(share: float) -> Callable[[Path], None]:
-    def change(database: Path) -> None:
-        os.truncate(database, int(database.stat().st_size * share))
-
-    return change
-
-
-def noise(database: Path) -> None:
-    data = bytearray(database.read_bytes())
-    data[100:20_000] = random.Random(1).randbytes(19_900)
-    database.write_bytes(data)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -49,11 +40,11 @@ def noise(database: Path) -> None:
         pytest.param(cut(0), id="empty"),
         pytest.param(cut(0.01), id="cut in the header"),
         pytest.param(cut(0.6), id="cut"),
-        pytest.param(noise, id="noise"),
+        pytest.param(NOISE, id="noise"),
         pytest.param(lambda database: database.write_bytes(pickle.dumps({"x": 1})), id="a pickle"),
     ],
 )
-def test_the_next_build_runs_nothing(built: Workspace, damage: Callable[[Path], None]) -> None:
+def test_the_next_build_runs_nothing(built: Workspace, damage: Damage) -> None:
     """Results, deep keys and fetched packages are there again: a plan has only hits, and a change rebuilds what it would."""
     damage(built.root / "cache/records/cache.db")
     forget_state(built)
@@ -72,7 +63,7 @@ def test_the_next_build_runs_nothing(built: Workspace, damage: Callable[[Path], 
 
 def test_repair_makes_it_again_too(built: Workspace) -> None:
     """And says so; what it then finds to be wrong is told as ever."""
-    noise(built.root / "cache/records/cache.db")
+    NOISE(built.root / "cache/records/cache.db")
     mended = built.bg("cache", "repair")
     assert mended.code == 0, mended.err
     assert "made again from the journal" in mended.err

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from buildgraph.errors import AbsentError, CacheError, Interrupted, RepositoryError
+from buildgraph.errors import CacheError, Interrupted, NoSuchFileError, RepositoryError
 from buildgraph.execute.download import download
 from buildgraph.structs import replace
 from buildgraph.web import client, transfer
@@ -169,8 +169,8 @@ def test_a_part_that_was_not_asked_for(files: Files, target: Path, access: Acces
 @pytest.mark.parametrize(
     ("code", "kind", "hint"),
     [
-        (404, AbsentError, "is the address right?"),
-        (410, AbsentError, "is the address right?"),
+        (404, NoSuchFileError, "is the address right?"),
+        (410, NoSuchFileError, "is the address right?"),
         (401, RepositoryError, "HTTP_AUTH=basic:HOST:USER:PASSWORD or ~/.netrc"),
         (403, RepositoryError, "HTTP_AUTH=basic:HOST:USER:PASSWORD or ~/.netrc"),
         (400, RepositoryError, "`mirrors:`"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from buildgraph.keys.digest import digest_bytes, digest_file, digest_text, parse_digest
 from buildgraph.keys.document import SECTIONS, Entry, KeyDocument, difference, key_of
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.text(st.characters(max_codepoint=0x7F), max_size=12)
 ENTRIES = st.builds(Entry, st.sampled_from(SECTIONS), TEXTS, TEXTS, TEXTS, TEXTS)
 DOCUMENTS = st.lists(ENTRIES, max_size=8, unique_by=lambda entry: (entry.section, entry.name)).map(KeyDocument.of)
 

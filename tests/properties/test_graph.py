@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 
 import pytest
@@ -14,8 +15,8 @@ from buildgraph.apk.pool import reach
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import GraphError
 from buildgraph.graph.build import build_graph, cycle_error, locals_by_architecture
-from buildgraph.graph.model import LocalPackage
-from buildgraph.graph.resolve import Locals
+from buildgraph.graph.model import LocalPackage, Node
+from buildgraph.graph.resolve import Locals, Walk
 from buildgraph.structs import replace
 from tests.properties.fakes import graph_of, nodes_of, pool_of
 from tests.properties.model import External, Package, Target, World
@@ -49,6 +50,32 @@ def test_dependencies_are_what_the_recipes_declare(world: World) -> None:
     assert all(name in dependents[other] for name, below in graph.dependencies.items() for other in below)
     for name in graph.nodes:
         assert graph.closure([name]) == {name}.union(*(graph.closure([other]) for other in graph.dependencies[name]))
+
+
+class StepByStep(Walk):
+    """A walk that asks for each package anew."""
+
+    def _is_as_for_others(self) -> bool:
+        return False
+
+
+@given(worlds())
+def test_what_is_known_of_packages_is_what_a_walk_finds(world: World) -> None:
+    """The same packages, the same requirements on others, the same refusal, whether or not a walk takes what is known."""
+    local = {}
+    with suppress(GraphError):
+        local = locals_by_architecture(nodes_of(world))
+
+    def outcome(kind: type[Walk], node: Node, architecture: str) -> object:
+        try:
+            walk = kind(node, local[architecture])
+        except GraphError as error:
+            return error.what
+        return walk.result.packages, walk.result.causes.keys(), walk.result.external.keys(), walk.result.cut, walk.asked()
+
+    for node in nodes_of(world) if local else ():
+        for architecture in node.architectures:
+            assert outcome(Walk, node, architecture) == outcome(StepByStep, node, architecture)
 
 
 @given(worlds())
@@ -244,9 +271,8 @@ def test_every_choice_of_a_solver_is_within_reach(pool: tuple[External, ...], as
     texts = [text for text in asked if not text.startswith("!")]
     for size in range(4):
         for chosen in combinations(pool, size):
-            if _meets_all(chosen, texts) and not any(
-                _meets_all([entry for entry in chosen if entry is not left], texts) for left in chosen
-            ):
+            parts = (part for fewer in range(size) for part in combinations(chosen, fewer))
+            if _meets_all(chosen, texts) and not any(_meets_all(part, texts) for part in parts):
                 assert {f"{entry.name}-{entry.version}.apk" for entry in chosen} <= found
 
 

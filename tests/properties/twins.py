@@ -277,7 +277,7 @@ class Twins:
         options = parse(["-C", str(self.root), "plan", "--locked", *targets])
         try:
             session = Session(commands.settings(options, self.environment(state)), Console(io.StringIO()))
-            _Pretender(session).build(session.wanted(targets))
+            _Pretender(session).build(session.selection.nodes(targets))
         except BgError:
             pass  # of what is wrong nothing is built
         finally:

@@ -7,7 +7,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from buildgraph.plan.store import ACTION, DEEP
 from buildgraph.remote.sealing import believed, sealer
 from buildgraph.remote.shared import Author
 from buildgraph.remote.trust import Refusal, Trust
+from buildgraph.structs import replace
 from tests.cache.stored import Filled
 from tests.remote.makers import CI, FORK, STRANGER, WRITERS
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from buildgraph.cli.places import user_cache
 from buildgraph.execute.credentials import own
 from buildgraph.remote.connect import connect
 from buildgraph.remote.store import RefusedError, Store, StoreError
+from buildgraph.structs import replace
 from buildgraph.web.access import Access, Header, Login
 from buildgraph.workspace.credentials import find_entry, load_credentials
 from tests.remote.faults import answers, heard, relay

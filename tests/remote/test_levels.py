@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
 from buildgraph.keys.digest import digest_text
+from buildgraph.remote.breaker import BUDGET, PROMPT, Breaker
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.shared import Author, SharedCache
-from buildgraph.remote.store import Blob, RefusedError, Sink, StoreError
+from buildgraph.remote.store import Arriving, Blob, RefusedError, Sink, StoreError
 from buildgraph.remote.trust import Trust
 from tests.remote.makers import CI, WRITERS, cas_in, give, made
 
@@ -113,6 +114,48 @@ def test_a_store_that_fails_is_a_miss_and_soon_left_alone(near: Counting, far: C
     (line,) = [level.summary() for level in shared.levels if level.name == "near"]
     assert "3 failed: connection refused" in line
     assert "not asked any more" in line
+
+
+class Late(FolderStore):
+    """A store that is asked for many things at once, and at one of these questions fails as a whole when much time has gone."""
+
+    def __init__(self, root: Path, question: str) -> None:
+        super().__init__(root)
+        self.question = question
+        self.seconds = 1000.0
+
+    def _fail(self, question: str) -> None:
+        if question == self.question:
+            self.seconds += BUDGET + PROMPT + 1
+            message = "reset"
+            raise StoreError(message)
+
+    def results(self, keys: Iterable[str]) -> Generator[tuple[str, bytes | StoreError | None]]:
+        self._fail("results")
+        yield from ((key, self.result(key)) for key in keys)
+
+    def read_many(self, wanted: Iterable[tuple[Blob, Arriving]]) -> Generator[tuple[Arriving, StoreError | None]]:
+        for blob, sink in wanted:
+            self.read(blob, sink)
+            yield sink, None
+            self._fail("read_many")
+
+
+@pytest.mark.parametrize("question", ["results", "read_many"])
+def test_the_time_until_many_answers_fail_is_lost(tmp_path: Path, question: str) -> None:
+    """A build waited for it, be it for the first answer or for those that did not come after it."""
+    (tmp_path / "late").mkdir()
+    store = Late(tmp_path / "late", question)
+    record, key = give(FolderStore(tmp_path / "late"), tmp_path / "origin", CI)
+    level = Level("late", store, breaker=Breaker(lambda: store.seconds))
+    shared = SharedCache([level], Trust("local", WRITERS), Author(), cas_in(tmp_path / "one"))
+    found = shared.look_up("deep", [key])
+    if question == "read_many":
+        assert [one.record for one in found] == [record]
+        assert shared.bring_all([record]) == [False]
+    else:
+        assert found == []
+    assert level.breaker.why == f"{BUDGET:.0f} s were lost waiting for it"
 
 
 def test_failures_now_and_then_do_not_end_it(near: Counting, far: Counting, tmp_path: Path) -> None:

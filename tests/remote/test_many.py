@@ -103,6 +103,11 @@ def test_an_interrupt_ends_all_of_them(tmp_path: Path) -> None:
     assert {str(error) for error in found.values()} == {"interrupted"}
 
 
+def test_an_address_that_cannot_be_asked_is_an_error_of_the_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="this is no address that can be asked"):
+        read_many(BazelStore("https:///cache", Access()), [blob_of(b"hello")])
+
+
 def test_the_authorities_of_the_environment_are_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SSL_CERT_FILE names those that a company has of its own; without it the same server is not believed."""
     key, certificate = self_signed("localhost")

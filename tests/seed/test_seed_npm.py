@@ -11,7 +11,6 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import replace
 from tools.seed.layout import file, read_tarball
 from tools.seed.npm import Tarball, download, registry
 

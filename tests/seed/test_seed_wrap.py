@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildgraph import structs
+from buildgraph.structs import replace
 
 pytest.importorskip("elftools")
 

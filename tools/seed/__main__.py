@@ -12,11 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildgraph.errors import BgError, Interrupted, OutputError, ToolError
+from buildgraph.structs import Struct
 from tools.seed.names import OLDER, SETS
 from tools.seed.store import Store, make_link, signing_key
 
@@ -27,8 +27,7 @@ _HERE = Path(__file__).resolve().parent
 _ARCHITECTURES = ("x86_64", "aarch64")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The command line, with defaults filled in."""
 
     set_name: str

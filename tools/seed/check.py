@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.version import Requirement
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A package that was made. ``files`` gives, for each path that is no folder, what tells its content."""
 
     entry: IndexEntry

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildgraph.errors import BgError, RepositoryError, ToolError
+from buildgraph.structs import Struct
 from tools.seed.files import Say, has_digest
 from tools.seed.names import CODENAME
 
@@ -54,8 +54,7 @@ Acquire::IndexTargets::deb::Packages {{
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Deb:
+class Deb(Struct, frozen=True):
     """One binary package of the lists. ``size`` in bytes, ``sha256`` in hex, ``depends`` as written (Pre-Depends included)."""
 
     name: str
@@ -142,8 +141,7 @@ def check_tools() -> None:
             raise ToolError(what, hint="run it on Debian 12 (or in its container image), with apt and dpkg installed")
 
 
-@dataclass(slots=True)
-class Apt:
+class Apt(Struct):
     """apt-get for one Debian architecture with its state in ``state``. ``fresh`` says that this run fetched the lists.
 
     ``sources`` is the text of a sources.list, for a release that is not among the machine's own sources.
@@ -155,18 +153,20 @@ class Apt:
     codename: str = CODENAME
     sources: str = ""
     fresh: bool = False
-    _conf: Path = field(init=False)
 
     def __post_init__(self) -> None:
         for folder in ("lists/partial", "cache/archives/partial", "log"):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         (self.state / "status").touch()
-        self._conf = self.state / "apt.conf"
         sources = ""
         if self.sources:
             (self.state / "sources.list").write_text(self.sources)
             sources = f'Dir::Etc::SourceList "{self.state.resolve()}/sources.list";\nDir::Etc::SourceParts "-";\n'
         self._conf.write_text(_APT_CONF.format(state=self.state.resolve(), arch=self.arch, sources=sources))
+
+    @property
+    def _conf(self) -> Path:
+        return self.state / "apt.conf"
 
     def of_release(self, codename: str, state: Path) -> Apt:
         """The same for another release's main suite, from the place and with the keys that the machine's sources have."""

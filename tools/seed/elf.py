@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import posixpath
 import re
-from dataclasses import dataclass
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from buildgraph.structs import Struct
 from tools.seed.layout import Tree
 
 _LIBRARY = re.compile(r"usr/lib/(?:[a-z0-9_]+-linux-gnu\w*/)?[^/]+\.so(?:\.[^/]*)?")
@@ -22,8 +22,7 @@ _COMMAND = re.compile(r"usr/bin/[^/]+")
 _PKG_CONFIG = re.compile(r"usr/(?:lib(?:/[a-z0-9_]+-linux-gnu\w*)?|share)/pkgconfig/[^/]+\.pc")
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(Struct, frozen=True):
     """A program's or library's dynamic section: its own name, the libraries that it asks for, its loader."""
 
     soname: str = ""

@@ -15,12 +15,12 @@ import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from buildgraph.apk.writer import PackageFile
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import replace
 
 MOVES = (
     ("bin", "usr/bin"),

@@ -8,8 +8,7 @@ GNU triplet with dashes (``x86-64-linux-gnu``); a name that ends in ``?`` may be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from buildgraph.structs import Struct, replace
 from tools.seed.npm import Tarball
 
 CODENAME = "bookworm"
@@ -29,8 +28,7 @@ DOTNET_SDK = Tarball(
 """SDK 3.1.102 with the runtimes 3.1.2."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True):
     """How one apk is put together.
 
     ``debs``: the Debian packages in it, the first gives the version (none: a package written by hand). ``provides``:

@@ -11,18 +11,17 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import Struct
 from tools.seed.files import Say, has_digest
 
 _TIMEOUT = 60.0  # seconds without a byte
 
 
-@dataclass(frozen=True, slots=True)
-class Tarball:
+class Tarball(Struct, frozen=True):
     """One version of a package. ``size`` in bytes, ``integrity`` as the registry writes it, ``arch`` by apk's name.
 
     ``place`` is the folder that its files go to.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from buildgraph.errors import RepositoryError, UsageError, did_you_mean
+from buildgraph.structs import Struct, replace
 from tools.seed.debian import Deb, Lists, wrong_distribution
 from tools.seed.names import DROPPED, HANDMADE_VERSIONS, OLDER, RECIPES, SETS, VIRTUALS, Recipe
 from tools.seed.npm import Tarball
@@ -18,8 +18,7 @@ from tools.seed.npm import Tarball
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One apk to make. ``depends`` and ``provides`` as an index has them, without what is found in its files."""
 
     name: str

@@ -19,11 +19,11 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildgraph.errors import OutputError, Place, RepositoryError
+from buildgraph.structs import Struct, asdict
 
 if TYPE_CHECKING:  # a seed that is made already is found without loading what makes one
     from tools.seed.files import Say
@@ -37,8 +37,7 @@ _MANIFEST = "manifest.json"
 _KEY_BITS = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """The user's signing key: both halves as PEM."""
 
     private: bytes

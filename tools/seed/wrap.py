@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.writer import write_package
 from buildgraph.errors import RepositoryError
+from buildgraph.structs import Struct, asdict
 from tools.seed.check import Made
 from tools.seed.elf import scan
 from tools.seed.fixups import FIXUPS, commands
@@ -33,8 +33,7 @@ LEVEL = 6
 """gzip level of the data segments: 1 makes them a tenth larger and saves a third of the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapped:
+class Wrapped(Struct, frozen=True):
     """An apk in the store: its index entry, the SHA-256 of the file, its debs, and what tells each path's content."""
 
     path: Path
@@ -48,8 +47,7 @@ class Wrapped:
         return Made(self.entry, self.files)
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Struct, frozen=True):
     """Where packages are wrapped: the folders of what was downloaded and of apks, and how many at a time."""
 
     debs: Path
