@@ -13,7 +13,7 @@ from buildgraph.cli import quick
 from buildgraph.errors import BgError, ManifestError
 from buildgraph.plan import snapshot
 from buildgraph.plan.planner import Decision, Plan
-from buildgraph.plan.readings import naming_in, naming_of, nodes_from_json, nodes_part
+from buildgraph.plan.readings import naming_in, naming_of, nodes_in
 from buildgraph.plan.snapshot import Bump, Restored
 from buildgraph.structs import Struct, field, from_json, to_json
 from buildgraph.workspace.discovery import SUFFIXES
@@ -117,7 +117,7 @@ def _compared(session: Session, restored: Restored, changed: Collection[str]) ->
         now = readings.describe(target)
         if readings.lines[path] == line:
             continue
-        was = nodes_from_json(from_json(nodes_part(line)), target)
+        was = nodes_in(line, target)
         found = snapshot.bumps(was, now, restored.offers)
         if found is None:
             return None

@@ -5,7 +5,6 @@ Which external packages a world takes is apko's choice (execute/locking.py); her
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from buildgraph.apk.version import SCANNED
 from buildgraph.errors import BgError, GraphError, LockError, Place, did_you_mean
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need, is_remote
-from buildgraph.structs import Struct
+from buildgraph.structs import Struct, from_json, to_json
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ class Locker(Struct):
             if added and not self._upgrading:  # an upgrade chooses anew what was there
                 session.console.say(f"lock   {added} package{'s' if added > 1 else ''} added to buildgraph.lock")
         absent = sorted({(unmet.world.architecture, unmet.text) for unmet in solution.unmet})
-        session.state.parts["absent"] = json.dumps([self.lock.digest(), absent]).encode()
+        session.state.parts["absent"] = to_json([self.lock.digest(), absent])
         if needed:
             raise self._unmet_error(needed)
 
@@ -178,7 +177,7 @@ class Locker(Struct):
     def absent(self) -> set[tuple[str, str]]:
         """What no repository had when it was asked for the lock as it is now: architectures and requirements."""
         try:
-            digest, absent = json.loads(self.session.state.parts.get("absent", b"[]"))
+            digest, absent = from_json(self.session.state.parts.get("absent", b"[]"))
             return {(arch, text) for arch, text in absent} if digest == self.lock.digest() else set()
         except (ValueError, TypeError):
             return set()

@@ -13,7 +13,7 @@ from buildgraph.errors import CacheError, UsageError, did_you_mean
 from buildgraph.keys.digest import Digest
 from buildgraph.plan.archive import is_whole
 from buildgraph.plan.inventory import Held, Inventory
-from buildgraph.plan.record import DeepRecord, Record
+from buildgraph.plan.record import DeepRecord, Record, told_tier
 from buildgraph.report.graphs import counted
 from buildgraph.report.inspection import size
 from buildgraph.report.views import to_json
@@ -78,7 +78,7 @@ def _is_own(held: Held, inventory: Inventory, tier: str, left_out: Counter[str])
     elif record.fetched:
         left_out["made by another machine"] += 1
     elif record.tier != tier:
-        left_out[f"of the tier `{record.tier[:80]}`"] += 1
+        left_out[told_tier(record.tier)] += 1
     else:
         return True
     return False

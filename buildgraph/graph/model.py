@@ -98,7 +98,10 @@ class Graph(Alike, frozen=True, dict=True):  # type: ignore[misc]  # what it inh
 
     @cached_property
     def _cycle_of(self) -> dict[str, frozenset[str]]:
-        return {name: together for cycle in self.cycles for together in (frozenset(cycle),) for name in cycle}
+        found: dict[str, frozenset[str]] = {}
+        for cycle in self.cycles:
+            found |= dict.fromkeys(cycle, frozenset(cycle))
+        return found
 
     def cycle_of(self, name: str) -> frozenset[str]:
         """The nodes of the cycle that a node is in, itself included; empty for one that is in none."""

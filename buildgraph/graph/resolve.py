@@ -65,22 +65,20 @@ class Locals:
 
     def __init__(self, packages: Iterable[LocalPackage]) -> None:
         self._by_node: dict[str, dict[str, LocalPackage]] = {}
-        self._made: set[str] = set()
         self._offers: dict[str, list[Offer]] = {}
         self._ranked: dict[tuple[str, str], list[Offer]] = {}
         self._runtime: dict[tuple[str, str], list[tuple[Need, LocalPackage | None]]] = {}
         self._meant: dict[tuple[str, str], LocalPackage | None] = {}
         self._brought: dict[tuple[str, str], Brought] = {}
-        self.is_unique = True  # no name is made by two nodes
         for package in packages:
             self._by_node.setdefault(package.node, {})[package.name] = package
-            self.is_unique = self.is_unique and package.name not in self._made
-            self._made.add(package.name)
             self._offers.setdefault(package.name, []).append(Offer(package, package.version))
             for provide in package.provides:
                 name, version = split_provide(provide)
                 if name != package.name:
                     self._offers.setdefault(name, []).append(Offer(package, version))
+        names = [name for made in self._by_node.values() for name in made]
+        self.is_unique = len(set(names)) == len(names)  # no two nodes make packages of one name
 
     def names(self) -> list[str]:
         """Every name that a local package has or provides."""
@@ -140,7 +138,7 @@ class Locals:
         if known is None:
             parsed = ((need, Requirement.parse(need.text)) for need in package.depends)
             known = self._runtime[key] = [
-                (need, self.meets(requirement, package.folder, "")) for need, requirement in parsed if not requirement.negated
+                (need, self.meant(requirement, package.folder)) for need, requirement in parsed if not requirement.negated
             ]
         return known
 

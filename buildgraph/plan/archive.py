@@ -26,7 +26,7 @@ from buildgraph.cache.rows import MAX_BYTES
 from buildgraph.errors import CacheError
 from buildgraph.keys.digest import Digest, digest_bytes, new_hasher, parse_digest
 from buildgraph.plan.inventory import Held, Inventory
-from buildgraph.plan.record import DeepRecord, Record, deep_from_json, deep_to_json, record_from_json, record_to_json
+from buildgraph.plan.record import DeepRecord, Record, deep_from_json, deep_to_json, record_from_json, record_to_json, told_tier
 from buildgraph.plan.store import ACTION, DEEP
 from buildgraph.structs import Struct, replace
 
@@ -312,7 +312,7 @@ class _Reader:
         if digest is None or found is None:
             index.leave_out("no record of a kind that is taken")
         elif found.tier not in {self.believed.tier, TRUSTED}:
-            index.leave_out(f"of the tier `{ascii(found.tier[:80])[1:-1]}`")
+            index.leave_out(told_tier(found.tier))
         elif self.believed.signed_only:
             index.leave_out("not signed")
         elif record is not None:

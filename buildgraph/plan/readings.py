@@ -123,7 +123,7 @@ class Readings(Struct):
         chunks = [missing[start :: max(1, len(missing) // _CHUNK)] for start in range(max(1, len(missing) // _CHUNK))]
         for read in _on_processes(reader, chunks, processes):
             for path, line in read.items():
-                own, looked_for, head = from_json(line.partition(b"\t")[0])
+                own, looked_for, head = _file_part(line)
                 for other, digest in ((path, own), *looked_for.items()):
                     if digest is not None:
                         self.learn(other, digest)
@@ -145,7 +145,7 @@ class Readings(Struct):
         if self._known(path) is not None:
             # Only the file may be known, not its nodes.
             with suppress(ValueError, KeyError, TypeError, IndexError):
-                return nodes_from_json(from_json(nodes_part(self.lines[path])), target)
+                return nodes_in(self.lines[path], target)
         made = describe(target, self.bare, self.wanted, self.builtins)
         self._keep(path, _line(self.digest(path), _looked_for(made), self.digest, target.recipe, made))
         return made
@@ -166,7 +166,7 @@ class Readings(Struct):
         if line is None:
             return None
         try:
-            own, looked_for, head = known = from_json(line.partition(b"\t")[0])
+            own, looked_for, head = known = _file_part(line)
             holds = self.digest(path) == own and all(self.digest(other) == digest for other, digest in looked_for.items())
         except (ValueError, TypeError, AttributeError):
             holds = False
@@ -178,7 +178,7 @@ class Readings(Struct):
     def forget(self, paths: Collection[str]) -> None:
         """Drops the readings made in this run that rest on some files."""
         for path in self.fresh & self.lines.keys() if paths else ():
-            _, looked_for, _ = from_json(self.lines[path].partition(b"\t")[0])
+            _, looked_for, _ = _file_part(self.lines[path])
             if path in paths or not looked_for.keys().isdisjoint(paths):
                 del self.lines[path]
 
@@ -249,9 +249,9 @@ def _line(
     return b"%b\t%b" % (to_json([own, others, head]), nodes)
 
 
-def nodes_part(line: bytes) -> bytes:
-    """The second half of a reading."""
-    return line.partition(b"\t")[2]
+def _file_part(line: bytes) -> Any:
+    """The first half of a reading. Raises ValueError."""
+    return from_json(line.partition(b"\t")[0])
 
 
 def _head_to_json(recipe: RecipeFile) -> list[Any]:
@@ -275,7 +275,7 @@ def naming_of(recipe: RecipeFile) -> list[Any]:
 
 def naming_in(line: bytes) -> list[Any] | None:
     """The same from a reading; None for one of no recipe. Raises ValueError."""
-    _, _, head = from_json(line.partition(b"\t")[0])
+    _, _, head = _file_part(line)
     return None if head is None else _naming(head)
 
 
@@ -332,10 +332,10 @@ def _to_json(described: Described) -> list[Any]:
     ]  # fmt: skip
 
 
-def nodes_from_json(data: Sequence[Sequence[Any]], target: Target) -> list[Described]:
+def nodes_in(line: bytes, target: Target) -> list[Described]:
     """The nodes of a target that a reading has. Raises ValueError, KeyError, TypeError or IndexError for what is none."""
     label, path = target.label, target.recipe.path
-    return [_from_json(item, label, path, target) for item in data]
+    return [_from_json(item, label, path, target) for item in from_json(line.partition(b"\t")[2])]
 
 
 def _from_json(data: Sequence[Any], label: Label, path: str, target: Target) -> Described:

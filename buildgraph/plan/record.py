@@ -240,6 +240,11 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def told_tier(tier: str) -> str:
+    """A tier for people: it may be another machine's text, of any length and with any characters."""
+    return f"of the tier `{ascii(tier[:80])[1:-1]}`"
+
+
 def _envelope_to_json(envelope: Digest | None) -> dict[str, str]:
     return {} if envelope is None else {"envelope": envelope}
 

@@ -27,11 +27,16 @@ def asking(
     method: str, address: str, access: Access, headers: Mapping[str, str] | None = None, *, body: Body | None = None
 ) -> Iterator[Answer]:
     """The answer to a request, its body still to be read. Raises StoreError, also for what goes wrong while it is read."""
+    with _as_failures_of_a_store(), request(method, address, access, headers, body=body) as answer:
+        yield answer
+        _end(answer)
+
+
+@contextmanager
+def _as_failures_of_a_store() -> Iterator[None]:
     try:
-        with request(method, address, access, headers, body=body) as answer:
-            yield answer
-            _end(answer)
-    except WebError as error:
+        yield
+    except WebError as error:  # also an address that cannot be asked, or no time for it
         raise StoreError(error.reason) from error
     except BgError as error:  # a netrc that cannot be read
         raise StoreError(error.what) from error
@@ -104,14 +109,10 @@ def get_many(asked: Iterable[tuple[Arriving, str]], access: Access) -> Generator
 
     A sink gets nothing where the answer is no success.
     """
-    try:
-        with closing(fetch(((sink, address, _taking(sink)) for sink, address in asked), access)) as answers:
-            for sink, answer in answers:
-                yield sink, _outcome(answer)
-    except WebError as error:  # no address that can be asked, or no time for it
-        raise StoreError(error.reason) from error
-    except BgError as error:  # a netrc that cannot be read
-        raise StoreError(error.what) from error
+    wanted = ((sink, address, _taking(sink)) for sink, address in asked)
+    with _as_failures_of_a_store(), closing(fetch(wanted, access)) as answers:
+        for sink, answer in answers:
+            yield sink, _outcome(answer)
 
 
 def _taking(sink: Sink) -> Callable[[int], Take]:

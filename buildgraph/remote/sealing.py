@@ -8,7 +8,7 @@ from typing import Literal, cast
 from buildgraph.cache.cas import Cas
 from buildgraph.keys.digest import Digest
 from buildgraph.plan.archive import Believed, Opened, Seal
-from buildgraph.plan.record import DeepRecord, Record
+from buildgraph.plan.record import DeepRecord, Record, told_tier
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
 from buildgraph.remote.result import Kind, Result
@@ -47,7 +47,7 @@ def believed(trust: Trust) -> Believed:
     def unseal(kind: str, key: Digest, data: bytes) -> Opened | str:
         said = _tier_of(data)
         if said not in trust.tiers():
-            return f"of the tier `{ascii(said[:80])[1:-1]}`" if said else Refusal.MALFORMED.value
+            return told_tier(said) if said else Refusal.MALFORMED.value
         judged = trust.judge(data, cast("Literal['deep', 'action']", kind), key, said, unsigned=not trust.writers)
         return judged.value if isinstance(judged, Refusal) else Opened(judged.record, judged.deep)
 

@@ -8,7 +8,7 @@ from typing import Protocol, Self, TypeVar
 from weakref import WeakSet
 
 from buildgraph.web.access import Access, Login
-from buildgraph.web.transfer import CONNECTIONS, Body, Head, Headers, Loop, Take, Transfer, stopped
+from buildgraph.web.transfer import CONNECTIONS, Body, Head, Headers, Loop, Take, Transfer, WebError, stopped
 
 _Asked = TypeVar("_Asked")
 
@@ -31,6 +31,8 @@ class Answer:
         self._wait()
         if self._transfer.error is not None and not self._transfer.came:
             raise self._transfer.error
+        if self._transfer.is_of_another_page():
+            raise WebError("the server answers by sending us to another page", is_final=True)
         self.status, self.reason = self._transfer.head()
         self.headers = self._transfer.headers()
 

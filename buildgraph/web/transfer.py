@@ -200,12 +200,14 @@ class Transfer:
 
     def end(self, failure: WebError | None) -> None:
         """Notes how it ended."""
-        import pycurl
-
-        if failure is None and self._method and self.curl.getinfo(pycurl.EFFECTIVE_METHOD) != self._method:
-            failure = WebError("the server answers by sending us to another page", is_final=True)
         self.error = self._raised or failure
         self.is_done = True
+
+    def is_of_another_page(self) -> bool:
+        """Whether what is answered is another question: a redirect may make a GET of an upload."""
+        import pycurl
+
+        return bool(self._method) and self.curl.getinfo(pycurl.EFFECTIVE_METHOD) != self._method
 
     def head(self) -> Head:
         """How the server answered."""

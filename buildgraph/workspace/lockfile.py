@@ -16,7 +16,7 @@ from pathlib import Path
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.errors import LockError, Place
-from buildgraph.structs import Alike, Struct, field, replace
+from buildgraph.structs import Alike, Struct, field, from_json, replace
 
 HEADER = '{"buildgraph.lock":1}'
 _FIELDS = (
@@ -128,7 +128,7 @@ def read_lock(path: Path) -> Lock:
 
 def _parse(name: str, number: int, line: str) -> Locked:
     try:
-        return _locked(json.loads(line))
+        return _locked(from_json(line))
     except (ValueError, RecursionError) as error:
         conflict = line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||"))
         what = "a merge conflict" if conflict else f"not a package line: {error}"

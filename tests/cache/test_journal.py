@@ -6,7 +6,6 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -26,7 +25,7 @@ from buildgraph.plan import checkup, collection
 from buildgraph.plan.recovery import Judge
 from buildgraph.plan.store import ACTION, DEEP
 from tests.cache.conftest import CONTENT
-from tests.cache.damage import Damage, cut, overwrite
+from tests.cache.damage import Damage, cut, overwrite, put_until_killed
 from tests.cache.stored import Filled
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -169,22 +168,10 @@ def test_a_journal_does_not_grow_without_end(root: Path, monkeypatch: pytest.Mon
 
 def test_kills_at_random_lose_no_record_that_was_put(root: Path, spawn: Spawn) -> None:
     """What a killed process said to have put is in the journal, whatever it was doing, and what others put after it too."""
-    lines = """
-records = Records(root)
-for number in range(1_000_000):
-    records.put("killed", f"{sys.argv[2]}-{number}", {"n": number, "pad": "x" * 20_000})
-    sys.stdout.write(f"{number}\\n")
-    sys.stdout.flush()
-"""
     chance = random.Random(8)
     records = Records(root)
     for attempt in range(12):
-        with spawn(lines, attempt) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(chance.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-            last = ([0, *map(int, process.stdout.read().split("\n")[:-1])])[-1]
+        last = put_until_killed(spawn, attempt, chance, pad=20_000)
         if chance.random() < 0.5:
             lose(root)
         records.put("after", str(attempt), {"n": attempt})

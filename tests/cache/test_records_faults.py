@@ -7,10 +7,8 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
-import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
@@ -26,7 +24,7 @@ from buildgraph.cache.files import open_lock
 from buildgraph.cache.records import Records
 from buildgraph.cache.rows import MAX_BYTES, encode
 from buildgraph.errors import CacheError
-from tests.cache.damage import Damage, overwrite
+from tests.cache.damage import Damage, overwrite, put_until_killed
 
 Run = Callable[..., str]
 
@@ -308,22 +306,9 @@ def test_a_cache_removed_under_way_is_begun_anew(records: Records, root: Path) -
 
 def test_a_kill_loses_no_record_that_was_put(records: Records, spawn: Callable[..., subprocess.Popen[str]]) -> None:
     """Whatever the killed process leaves beside the database, all that it said to have put is there."""
-    lines = """
-records = Records(root)
-for number in range(1_000_000):
-    records.put("killed", f"{sys.argv[2]}-{number}", {"n": number})
-    sys.stdout.write(f"{number}\\n")
-    sys.stdout.flush()
-"""
     chance = random.Random(4)
     for attempt in range(8):
-        with spawn(lines, attempt) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(chance.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-            last = ([0, *map(int, process.stdout.read().split("\n")[:-1])])[-1]
-
+        last = put_until_killed(spawn, attempt, chance)
         keys = [f"{attempt}-{number}" for number in range(last + 1)]
         assert len(records.get_many("killed", keys)) == last + 1
 
