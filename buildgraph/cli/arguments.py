@@ -56,6 +56,7 @@ COMMANDS = {
     "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "inspect": "show what a built target is: packages, files, layers, licences, and where each came from",
+    "log": "show what melange or apko said when a target was built, here or on another machine",
     "verify": "build again what the cache has, in other surroundings, and compare",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
@@ -66,7 +67,7 @@ COMMANDS = {
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "fetch", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "log", "verify", "fetch", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -390,6 +391,7 @@ _OPTIONS = {
     "affected": _affected,
     "explain": _explain,
     "inspect": _inspect,
+    "log": add_targets,
     "verify": _verify,
     "lock": _lock,
     "fetch": _fetch,
