@@ -123,6 +123,7 @@ class Session(Struct, dict=True):
         else:
             look, before = None, states.load_state(self.state_file, __version__)
             self.walked_at = states.now()
+        workspaces.refuse_hidden_recipes(self.manifest)
         basis = digest_text(f"{quick.program()} {workspaces.basis_of_walk(self.manifest)}").encode()
         changed = None
         if before.parts.get("manifest") == basis:

@@ -104,6 +104,14 @@ def read_recipe(root: Root, path: str) -> RecipeFile | None:
     return recipe_in(read_bytes(root, path), root, path)
 
 
+def is_recipe(root: Root, path: str) -> bool:
+    """Whether a file of the workspace is one, or is meant as one."""
+    try:
+        return read_recipe(root, path) is not None
+    except RecipeError:
+        return True
+
+
 def recipe_in(data: bytes, root: Root, path: str) -> RecipeFile | None:
     """The same, from the file's bytes."""
     if not kinds.may_be_recipe(data):

@@ -158,6 +158,23 @@ def parse_manifest(root: Root, data: bytes) -> Manifest:
     return _Reader(data.decode("utf-8", "replace").splitlines()).manifest(root, tree)
 
 
+def place_of(root: Root, *keys: str) -> Place:
+    """Where the manifest of ``root`` has what ``keys`` lead to, for an error: a value, or an item of a list by its text.
+
+    Labels are given as ``Manifest.targets`` has them. Of what is not there, as a default, it is the nearest above that is.
+    """
+    data = (root / FILE_NAME).read_bytes()
+    reader, node = _Reader(data.decode("utf-8", "replace").splitlines()), None
+    here: Node | None = yamltext.parse(data, FILE_NAME) if data.strip() else None
+    for key in keys:
+        if isinstance(here, Mapping):
+            here = next((value for name, value in here.items.items() if key in {name, _canonical(name)}), None)
+        elif isinstance(here, Sequence):
+            here = next((item for item in here.items if isinstance(item, Scalar) and item.text in {key, f"./{key}", f"{key}/"}), None)
+        node = here or node
+    return reader.error("", node).where or Place(FILE_NAME) if node else Place(FILE_NAME)
+
+
 class _Reader:
     """Turns the manifest's YAML into values; knows the lines for excerpts."""
 

@@ -37,6 +37,14 @@ def walk(root: Root, tops: Iterable[str], excluded: frozenset[str], named: Itera
     return tree
 
 
+def walk_if_counted(root: Root, top: str) -> Tree:
+    """The tree below a folder of the workspace ``root``; nothing where it is not there, or where git ignores it."""
+    parts = top.split("/")
+    folders = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+    ignored = any(rules_above(root, folder).ignores(folder, is_folder=True) for folder in folders)
+    return walk(root, [top], frozenset()) if (root / top).is_dir() and not ignored else Tree()
+
+
 def rules_above(root: Root, top: str, tree: Tree | None = None) -> IgnoreRules:
     """The rules that hold in the folder ``top`` of ``root``, from the folders above it; ``tree`` notes their files."""
     rules = IgnoreRules.none()

@@ -14,7 +14,7 @@ from buildgraph.structs import Struct, field
 from buildgraph.workspace import discovery, tree
 from buildgraph.workspace.discovery import RecipeFile, Target
 from buildgraph.workspace.labels import Label, select
-from buildgraph.workspace.manifest import CACHE, LOCK_NAME, Manifest
+from buildgraph.workspace.manifest import CACHE, LOCK_NAME, OUT, Manifest, place_of
 from buildgraph.workspace.root import Root, Scan
 from buildgraph.workspace.sources import SourceFinder
 from buildgraph.workspace.state import stamp_to_read
@@ -177,6 +177,26 @@ def holds_sources(folder: Path) -> bool:
 def walk(manifest: Manifest, scan: Scan | None = None) -> Tree:
     """The tree of a workspace; ``scan`` stands in for a look at its folders."""
     return tree.walk(manifest.root, tops(manifest), excluded(manifest), named_sources(manifest), scan)
+
+
+def refuse_hidden_recipes(manifest: Manifest) -> None:
+    """Raises ManifestError for a recipe in the folder of outputs or in the cache: nobody would see it, and `bg clean` may remove it.
+
+    A cache that bg made is marked as one, and not entered; recipes that git ignores or that are excluded are none anywhere.
+    """
+    for key, folder, usual in (("out", manifest.out, OUT), ("cache", manifest.cache, CACHE)):
+        if folder not in excluded(manifest) or not _overlap(folder, manifest.recipes):
+            continue
+        found = tree.walk_if_counted(manifest.root, folder)
+        hidden = (path for path in recipe_candidates(manifest, found) if discovery.is_recipe(manifest.root, path))
+        if path := next(hidden, ""):
+            message = f"{key} must not hold recipes: none is looked for in `{folder}`"
+            hint = f"name another folder, such as `{usual}`, or move {path} out of it"
+            raise ManifestError(message, where=place_of(manifest.root, key), hint=hint)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/" if other else "") or f"{other}/".startswith(f"{one}/")
 
 
 def named_sources(manifest: Manifest) -> list[str]:

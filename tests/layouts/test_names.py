@@ -124,3 +124,30 @@ def test_who_asks_for_the_name_it_makes_means_the_one_from_outside(repository: R
         ("//one:tool@x86_64", "//one:compiler@x86_64"),
         *((f"//{team}:compiler@x86_64", "compiler") for team in ("one", "two", "three")),
     }
+
+
+@pytest.mark.parametrize("key", ["out", "cache"])
+def test_recipes_where_none_is_looked_for(repository: Repository, key: str) -> None:
+    """A folder of outputs or a cache with recipes in it would hide them: that is told, with one of them."""
+    files = {"recipes/deep/x.yaml": melange("x"), "recipes/notes.yaml": "a: 1\n", "images/api.yaml": apko("x")}
+    repository.write({"buildgraph.yaml": f"salt: x\n{key}: recipes\n", **files})
+    usual = {"out": "out", "cache": "cache"}[key]
+    assert repository.bg("list", code=4) == (
+        f"buildgraph.yaml:2: {key} must not hold recipes: none is looked for in `recipes`\n"
+        f"    {key}: recipes\n"
+        f"    {' ' * len(key)}  ^^^^^^^\n\n"
+        f"hint: name another folder, such as `{usual}`, or move recipes/deep/x.yaml out of it\n"
+    )
+    for line in ("exclude: [deep/]", "recipes: images"):
+        repository.write({"buildgraph.yaml": f"{key}: recipes\n{line}\n"})
+        assert repository.bg("list").count("\n") == 1
+    repository.write({"buildgraph.yaml": f"{key}: recipes\n", ".gitignore": "recipes/\n"})
+    assert repository.bg("list").count("\n") == 1
+
+
+def test_recipes_that_come_into_the_usual_folder_of_outputs(repository: Repository) -> None:
+    """Without a line in the manifest that could be shown, and after a run that saw none there."""
+    repository.write({"images/api.yaml": apko("x")})
+    repository.bg("list")
+    repository.write({"out/packages/x.yaml": melange("x")})
+    assert repository.bg("list", code=4).startswith("buildgraph.yaml: out must not hold recipes")
