@@ -5,17 +5,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 
-from buildgraph.errors import RecipeError, TargetError
+from buildgraph.errors import ManifestError, RecipeError, TargetError, did_you_mean
 from buildgraph.graph.model import LocalPackage, Node
 from buildgraph.keys.digest import Digest, digest_text
 from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
+from buildgraph.recipes.pipelines import child
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
+from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.structs import Struct, field
 from buildgraph.workspace.discovery import Target, include_places
 from buildgraph.workspace.labels import Label
+from buildgraph.workspace.manifest import Manifest, place_of
 from buildgraph.workspace.workspace import Workspace
 
 
@@ -102,6 +105,7 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], bui
         f"{recipe_file.path}:1",
     )
     settings = workspace.manifest.settings(str(label))
+    _check_options(target, workspace.manifest)
     setting_files = [path for path in (settings.vars_file, *settings.env_files) if path]
     made = []
     for arch in wanted:
@@ -129,6 +133,18 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], bui
             )
         )
     return made
+
+
+def _check_options(target: Target, manifest: Manifest) -> None:
+    """Raises ManifestError for an option that the recipe does not have: melange says nothing of one."""
+    known = child(target.recipe.tree, "options")
+    names = list(known.items) if isinstance(known, YamlMapping) else []
+    for option in manifest.settings(str(target.label)).options:
+        if option not in names:
+            message = f"{target.recipe.path} has no option `{option}`"
+            where = place_of(manifest.root, "targets", str(target.label), "options", option)
+            hint = did_you_mean(option, names) or ("its options are " + ", ".join(names) if names else "it has no `options:`")
+            raise ManifestError(message, where=where, hint=hint)
 
 
 def _read_package(target: Target, workspace: Workspace, arch: str, finder: _Pipelines, builtins: Builtins) -> MelangeRecipe:

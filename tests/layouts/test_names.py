@@ -151,3 +151,21 @@ def test_recipes_that_come_into_the_usual_folder_of_outputs(repository: Reposito
     repository.bg("list")
     repository.write({"out/packages/x.yaml": melange("x")})
     assert repository.bg("list", code=4).startswith("buildgraph.yaml: out must not hold recipes")
+
+
+@pytest.mark.parametrize(
+    ("known", "hint"),
+    [
+        ("options:\n  typed: {}\n", "did you mean `typed`?"),
+        ("options:\n  fast: {}\n", "its options are fast"),
+        ("", "it has no `options:`"),
+    ],
+)
+def test_an_option_that_the_recipe_does_not_have(repository: Repository, known: str, hint: str) -> None:
+    """melange would say nothing, and build as if it was not said."""
+    manifest = "targets:\n  //p:\n    options:\n      - typd\n"
+    repository.write({"buildgraph.yaml": manifest, "p/p.yaml": melange("p", more=known)})
+    told = f"buildgraph.yaml:4: p/p.yaml has no option `typd`\n          - typd\n            ^^^^\n\nhint: {hint}\n"
+    assert repository.bg("list", code=4) == told
+    repository.write({"buildgraph.yaml": manifest, "p/p.yaml": melange("p", more="options:\n  typd: {}\n")})
+    assert repository.bg("list")
