@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import pwd
 import shutil
 import subprocess
 import sys
@@ -61,8 +62,16 @@ def main() -> int:
 def cache() -> Path:
     """Where environments are; as buildgraph/cli/places.py has it."""
     named = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(named) if os.path.isabs(named) else Path(os.environ.get("HOME") or os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117 - raise nothing
+    base = Path(named) if os.path.isabs(named) else Path(user_home()) / ".cache"  # noqa: PTH117 - as places.py has it
     return base / "buildgraph" / "env"
+
+
+def user_home() -> str:
+    """The user's folder; an empty HOME is as good as none."""
+    try:
+        return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user without an entry, as in containers
+        return "/"
 
 
 def requirements(kind: str) -> Path:

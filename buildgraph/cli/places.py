@@ -25,5 +25,14 @@ def _home(environment: Mapping[str, str], variable: str, below: str) -> str:
     named = environment.get(variable, "")
     if os.path.isabs(named):
         return os.path.join(named, NAME)
-    # Path.home() raises where there is none.
-    return os.path.join(environment.get("HOME") or os.path.expanduser("~"), below, NAME)
+    return os.path.join(environment.get("HOME") or _home_of_user(), below, NAME)
+
+
+def _home_of_user() -> str:
+    """What counts where HOME is not set, or empty (which ``expanduser`` would take for ``/``)."""
+    import pwd  # seldom needed
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user without an entry, as in containers
+        return "/"

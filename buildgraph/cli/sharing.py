@@ -53,11 +53,22 @@ def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
                 text = Path(given).read_text("utf-8").strip()
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is no text"
-                raise UsageError(f"cannot read the key in BG_CACHE_KEY: {reason}") from error
+                message = f"cannot read {given}, which BG_CACHE_KEY names: {reason}"
+                raise UsageError(message, hint="it is a key as `bg keygen --results` makes them, or a file with one") from error
         if not ed25519.is_key(text):
-            raise UsageError("what BG_CACHE_KEY says is no key to sign results with", hint="`bg keygen --results` makes one")
+            told = f"the file {given} that BG_CACHE_KEY names has" if text != given else "what BG_CACHE_KEY says is"
+            raise UsageError(f"{told} no key to sign results with", hint="`bg keygen --results` makes one")
         found.append(text)
     return tuple(found)
+
+
+def _warn_of_exposed_keys(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Says which files with keys to sign results with might get to others."""
+    from buildgraph.outputs.keys import exposure  # most runs sign no results
+
+    for given in environment.get("BG_CACHE_KEY", "").split():
+        if not given.startswith(ed25519.PREFIX) and (warning := exposure(Path(given), environment, "the key of results")):
+            say(warning)
 
 
 def open_remotes(
@@ -74,6 +85,7 @@ def open_remotes(
 
     levels = connect.levels(manifest.remotes, settings.root, access, known, reads=settings.reads_remotes)
     silent = _why_nothing_is_sent(settings, trust)
+    _warn_of_exposed_keys(settings.environment, say)
     for level in levels:
         if level.writes and not level.unsigned and silent:
             level.writes = False
@@ -92,6 +104,7 @@ def seal_of(manifest: Manifest, settings: Settings, cas: Cas, say: Callable[[str
     """What signs the results that go into an archive. Raises ManifestError."""
     trust = connect.trust(manifest, settings.tier)
     silent = _why_nothing_is_sent(settings, trust)
+    _warn_of_exposed_keys(settings.environment, say)
     if silent and trust.writers:
         say(f"cache  what was built here is not signed, since {silent}: who has this manifest will not take it")
     return sealer(Author() if silent and trust.writers else author_of(settings), cas)

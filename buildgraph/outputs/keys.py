@@ -105,12 +105,12 @@ def keep_from_git(path: Path, environment: Mapping[str, str]) -> bool:
     return True
 
 
-def exposure(path: Path, environment: Mapping[str, str]) -> str:
-    """How a private key might get to others, for a warning; empty where all is well."""
+def exposure(path: Path, environment: Mapping[str, str], what: str = "the signing key") -> str:
+    """How a private key, ``what``, might get to others, for a warning; empty where all is well."""
     if path.stat().st_mode & 0o077:
-        return f"others can read the signing key {path}: `chmod 600` it"
+        return f"others can read {what} {path}: `chmod 600` it"
     if _is_open_to_git(path, environment):
-        return f"git does not ignore the signing key {path}: it may get into a commit"
+        return f"git does not ignore {what} {path}: it may get into a commit"
     return ""
 
 

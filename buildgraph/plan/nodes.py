@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from buildgraph.errors import ManifestError, RecipeError, TargetError, did_you_mean
 from buildgraph.graph.model import LocalPackage, Node
@@ -12,7 +12,7 @@ from buildgraph.keys.document import Entry
 from buildgraph.recipes import architecture, yamltext
 from buildgraph.recipes.builtins import Builtins
 from buildgraph.recipes.melange import boxed_melange, read_melange
-from buildgraph.recipes.pipelines import child
+from buildgraph.recipes.pipelines import child, texts_of
 from buildgraph.recipes.values import ApkoRecipe, MelangeRecipe, Need, NetworkReason, PackageDecl, PinnedSource, Source, Written
 from buildgraph.recipes.yamltext import Mapping as YamlMapping
 from buildgraph.structs import Struct, field
@@ -253,6 +253,8 @@ def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> lis
         where = yamltext.place_at(written.line, written.column, written.path, text, length=len(written.text))
         raise RecipeError("`baseimage:` is not understood yet", where=where, hint="list the packages of the base image instead")
     own = tuple(map(architecture.to_apk, recipe.architectures)) or wanted
+    for source in (Source(recipe_file.path, recipe_file.tree, recipe_file.text), *includes.values()):
+        _check_architectures(source, {*architecture.ALL, *wanted})
     architectures = tuple(sorted(set(own) & set(wanted)))
     if not architectures:
         return []
@@ -267,6 +269,15 @@ def _image(target: Target, workspace: Workspace, wanted: tuple[str, ...]) -> lis
             looked_for=tuple(sorted(looked_for)),
         )
     ]
+
+
+def _check_architectures(source: Source, known: Collection[str]) -> None:
+    """Raises RecipeError for an architecture that nobody knows: apko would ask repositories for it, bg leave the image out."""
+    for item in texts_of(child(source.tree, "archs")):
+        if architecture.to_apk(item.text) not in known:
+            where = yamltext.place(item, source.path, source.text)
+            hint = did_you_mean(item.text, architecture.NAMES) or "the architectures are " + ", ".join(architecture.ALL)
+            raise RecipeError(f"`{item.text}` is no architecture", where=where, hint=hint)
 
 
 def find_include(workspace: Workspace, including: str, name: str) -> Source | None:

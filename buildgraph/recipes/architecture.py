@@ -28,6 +28,7 @@ _RUST_TRIPLETS = {
     "s390x": "s390x-unknown-linux-{}",
 }
 ALL = ("x86", "x86_64", "aarch64", "armhf", "armv7", "loongarch64", "ppc64le", "riscv64", "s390x")
+NAMES = (*ALL, *_TO_APK)
 
 
 def to_apk(name: str) -> str:

@@ -169,3 +169,24 @@ def test_an_option_that_the_recipe_does_not_have(repository: Repository, known: 
     assert repository.bg("list", code=4) == told
     repository.write({"buildgraph.yaml": manifest, "p/p.yaml": melange("p", more="options:\n  typd: {}\n")})
     assert repository.bg("list")
+
+
+@pytest.mark.parametrize(
+    ("arch", "hint"),
+    [("x86-64", "did you mean `x86_64`"), ("arm46", "did you mean `arm64`"), ("sparc", "the architectures are x86, x86_64, aarch64")],
+)
+def test_an_architecture_that_is_none(repository: Repository, arch: str, hint: str) -> None:
+    """An image for it alone would be left out of every build; of an included file it is told there."""
+    told = f"base.yaml:4: `{arch}` is no architecture\n    archs: [amd64, {arch}]\n                   ^"
+    repository.write({"base.yaml": apko("x", more=f"archs: [amd64, {arch}]\n")})
+    assert repository.bg("list", code=5).startswith(told)
+    repository.write({"top.yaml": "include: base.yaml\ncmd: /bin/x\n"})
+    said = repository.bg("list", code=5)
+    assert said.startswith(told)
+    assert f"\nhint: {hint}" in said
+
+
+def test_an_architecture_that_only_the_manifest_knows(repository: Repository) -> None:
+    """Whoever has such a repository can say so."""
+    repository.write({"buildgraph.yaml": "architectures: [sparc]\n", "base.yaml": apko("x", more="archs: [sparc]\n")})
+    assert repository.targets("//...") == ["image //:base"]

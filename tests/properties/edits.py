@@ -233,11 +233,15 @@ def tag(twins: Twins, which: int, _how: int) -> None:
 
 
 def manifest(twins: Twins, which: int, how: int) -> None:
-    """The manifest says something else."""
+    """The manifest says something else; the option that it may name is there, or not."""
     text = MANIFEST if which % 3 else MANIFEST.replace("[x86_64, aarch64]", "[x86_64]")
     twins.write(
         "buildgraph.yaml", (text if which % 5 else text.replace("recipes: recipes", "recipes: ''")) + _some(MANIFESTS, how)
     )
+    path = "recipes/packages/a.yaml"
+    if "options" in _some(MANIFESTS, how) and which % 4 and path in twins.recipes:
+        twins.recipes[path].option = True
+        twins.write_if_possible(path, twins.recipes[path].text())
 
 
 def vendor(twins: Twins, which: int, how: int) -> None:
