@@ -115,6 +115,7 @@ def local_executor(session: Session) -> Executor:
         cancelled=session.cancelled,
         sealed=session.settings.sealed,
         builder=_builder(session),
+        say=session.console.say,
     )
 
 

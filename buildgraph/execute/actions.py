@@ -97,6 +97,7 @@ class Executor(Struct):
     cancelled: threading.Event
     sealed: bool = True
     builder: str = ""
+    say: Callable[[str], None] = lambda _: None
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action, or takes the result of another process that ran it meanwhile.
@@ -134,6 +135,9 @@ class Executor(Struct):
             raise RepositoryError(message, details=details, hint=hint)
         started = time.monotonic()
         seen = self._make(action, materials, scratch)
+        user = "" if materials.kind == "package" else collect.unknown_user(scratch / "box" / "out" / collect.LAYOUT)
+        if user:
+            self.say(f"note   {action.node.label} runs as `{user}`, and has no such account: container runtimes will not start it")
         outputs, packages = _collect(materials, scratch, self.cas)
         record = Record(
             action=action.key,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.apk.package import canonicalise
@@ -47,6 +48,31 @@ def image(out: Path, tag: str, cas: Cas) -> list[Output]:
             size = path.stat().st_size
             outputs.append(Output(relative, Digest(cas.put_file(path, move=True)), size))
     return outputs
+
+
+def unknown_user(layout: Path) -> str:
+    """The account that an image which apko just made is to run as, where the image has none of that name; else empty.
+
+    apko puts the number in place of a name that it finds in the image's /etc/passwd, and leaves any other as it is
+    (build/accounts.go). What container runtimes take apart themselves, a number or ``user:group``, says nothing here.
+    """
+    try:
+        for image in _blob(layout, "index.json")["manifests"]:
+            manifest = _blob(layout, _path_of(image))
+            user = str(_blob(layout, _path_of(manifest["config"])).get("config", {}).get("User", ""))
+            if user and ":" not in user and not user.isdigit():
+                return user
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # told where the layout is taken in
+        pass
+    return ""
+
+
+def _blob(layout: Path, path: str) -> Any:
+    return json.loads((layout / path).read_bytes())
+
+
+def _path_of(descriptor: Any) -> str:
+    return f"blobs/{descriptor['digest'].replace(':', '/')}"
 
 
 def _files(folder: Path) -> Iterator[Path]:

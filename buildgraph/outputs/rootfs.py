@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from buildgraph.errors import OutputError
+from buildgraph.errors import OutputError, did_you_mean
 from buildgraph.outputs.programs import check_program
 from buildgraph.recipes.architecture import to_apk
 from buildgraph.structs import Struct, field
@@ -194,10 +194,13 @@ def _is_in(root: Path, path: str) -> bool:
 
 
 def _ids(user: str, root: Path) -> tuple[int, int]:
-    """The numbers of the image's user and group; 0 where it names none, as the OCI image-spec has it."""
+    """The numbers of the image's user and group; 0 where it names none, as the OCI image-spec has it. Raises OutputError."""
     name, _, group = user.partition(":")
     passwd = _table(root / "etc" / "passwd")
     known = next((row for row in passwd if name and name in (row[0], row[2])), None)
+    if name and not known and not name.isdigit():  # never as root instead
+        hint = did_you_mean(name, {row[0] for row in passwd}) or "`accounts:` of the recipe has `run-as`, and can have `users`"
+        raise OutputError(f"the image runs as `{name}`, and its /etc/passwd has no such user", hint=hint)
     uid = int(name) if name.isdigit() else int(known[2]) if known else 0
     if group:
         groups = _table(root / "etc" / "group")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.tiny import image, package
 from tests.e2e.workspace import Workspace
 from tests.waiting import wait_for
 
@@ -180,3 +181,19 @@ def test_run_is_the_image_s_user_in_its_root(built_example: Workspace) -> None:
     script = "id -u; touch /usr/x 2>/dev/null && echo wrote; ls /work /root/.ssh 2>/dev/null; touch /tmp/x && echo tmp"
     done = built_example.bg("run", "-q", "//images:debug", "--entrypoint", "/bin/sh", "--", "-c", script)
     assert done.out == "65532\ntmp\n", done.err
+
+
+def test_an_image_that_runs_as_nobody_it_knows(empty: Workspace) -> None:
+    """apko lets it pass; no container runtime starts it, and bg does not start it as root."""
+    empty.write("recipes/one.yaml", package("one", 'echo one >"$OUT/usr/share/one"'))
+    for user, warned in (("nobody", False), ("nobodyy", True), ("65533", False)):
+        empty.write("recipes/app.yaml", f"{image('one')}cmd: /bin/true\naccounts: {{run-as: '{user}'}}\n")
+        said = empty.bg("build", "//:app").err
+        told = f"note   //:app runs as `{user}`, and has no such account: container runtimes will not start it"
+        assert (told in said) == warned
+        if warned:
+            refused = empty.bg("run", "//:app")
+            assert refused.code == 12
+            assert refused.err.endswith(
+                "error: the image runs as `nobodyy`, and its /etc/passwd has no such user\n\nhint: did you mean `nobody`?\n"
+            )
