@@ -15,7 +15,7 @@ from buildgraph.apk.version import SCANNED
 from buildgraph.errors import BgError, GraphError, LockError, Place, did_you_mean
 from buildgraph.graph.build import cycle_error
 from buildgraph.recipes.values import Need, is_remote
-from buildgraph.structs import Struct, from_json, to_json
+from buildgraph.structs import Struct, field, from_json, to_json
 from buildgraph.workspace.lockfile import Lock, read_lock, write_lock
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Locker(Struct):
     _lock: Lock | None = None
     _open: list[str] | None = None
     _upgrading: bool = False
+    _asked: set[str] = field(default_factory=set)  # the nodes whose worlds apko was asked about
 
     @property
     def lock(self) -> Lock:
@@ -139,7 +140,9 @@ class Locker(Struct):
 
         session = self.session
         worlds = [self._world(name, arch, unlocked) for name, unlocked in missing.items() for arch in unlocked.worlds]
-        session.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
+        if not missing.keys() <= self._asked:  # what was not met may be asked for again, to say why
+            session.console.say(f"lock   asking apko for external packages, for {len(worlds)} environment(s) and image(s)")
+        self._asked |= missing.keys()
         names = [name for local in session.rebuilder.local.values() for name in local.names()]
         solver = locking.Solver(session.repositories, session.tools.apko, session.cas, self.lock, names)
         solution = locking.solve(worlds, solver)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 from buildgraph.cli import kept
 from buildgraph.cli.session import Session
-from buildgraph.errors import GraphError
+from buildgraph.errors import CacheError, GraphError
 from buildgraph.plan.planner import Plan, make_plan
 
 
 def planned(patterns: Sequence[str], session: Session) -> Plan:
     """The plan of a build; completes the lock first, as far as repositories can."""
+    _stand_in_for_cache(session)
     session.store.brings = False
     session.records.looks_first = True
     wanted = session.selection.nodes(patterns)
@@ -22,6 +25,21 @@ def planned(patterns: Sequence[str], session: Session) -> Plan:
     found = make_plan(wanted, session.rebuilder, reasons, network, before)
     kept.keep_planned(session, found)
     return found
+
+
+def _stand_in_for_cache(session: Session) -> None:
+    """Where there is no cache and none can be made, as in a checkout that is read-only, a plan does with an empty one."""
+    try:
+        _ = session.cas
+    except CacheError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in {errno.EROFS, errno.EACCES}:
+            raise
+        from tempfile import TemporaryDirectory  # it loads much
+
+        session.console.say(f"cache  {error.what}; so this plan knows of no result, and BG_CACHE_DIR names another place")
+        session.cache_folder = Path(session.closing.enter_context(TemporaryDirectory(prefix="bg-plan-")))
+        session.remembers = False
 
 
 def refuse_blocked(plan: Plan, session: Session) -> None:

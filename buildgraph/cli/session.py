@@ -71,6 +71,7 @@ class Session(Struct, dict=True):
     _hashed: set[str] = field(default_factory=set)
     _recovery: Judge | None = None
     planned: bool = False
+    remembers: bool = True
     look: quick.Look | None = None
 
     def __repr__(self) -> str:
@@ -427,6 +428,8 @@ class Session(Struct, dict=True):
 
         ``outside`` are the stats of files that only this command looked at. What was read counts as it was before that.
         """
+        if not self.remembers:
+            return
         tools = self.tools
         stamps = quick.stamps_of([tools.melange, tools.apko, tools.bwrap, *candidates(self.settings.environment)])
         for more in (quick.grouped(self.around()), quick.grouped(self._read_at), quick.stamps_of(self._tell_cache()), outside):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,8 +158,25 @@ def test_a_missing_dependency(empty: Workspace) -> None:
         assert planned.out.startswith("blocked //:app@x86_64\n          nothing provides `libgreting` (recipes/app.yaml:2)\n")
         assert planned.out.endswith("1 that cannot be built\n")
         assert "did you mean `libgreeting`" in planned.err
+        assert planned.err.count("asking apko") == 1
     empty.write("recipes/app.yaml", package("app", "true", needs=("busibox",)))
     assert "did you mean `busybox`" in fails(empty, 6)
+
+
+def test_a_plan_in_a_checkout_that_is_read_only(empty: Workspace) -> None:
+    """Without a cache there is no result, and none can be made: a plan says so, and a build ends."""
+    empty.write("recipes/lib.yaml", package("libgreeting", "true"))
+    assert empty.bg("lock").code == 0
+    shutil.rmtree(empty.root / "cache")
+    prefix = ["unshare", "-rm", "sh", "-ec", f"mount --bind {empty.root} {empty.root}; mount -o remount,bind,ro {empty.root}"]
+    prefix[-1] += f'; cd {empty.root}; exec "$@"'
+    closed = replace(empty, within=[*prefix, "sh"])
+    for _ in range(2):  # it is not taken for the answer to come
+        planned = closed.bg("plan")
+        assert (planned.code, planned.out.splitlines()[-1]) == (0, "1 to build, 0 cached")
+        assert f"cache  cannot make a cache in {empty.root}/cache: read-only file system; so this plan" in planned.err
+    assert "choose another cache folder with BG_CACHE_DIR" in fails(closed, 9)
+    assert closed.bg("plan", env={"BG_CACHE_DIR": str(empty.home / "cache")}).err == ""
 
 
 def test_no_repository_is_named(empty: Workspace) -> None:
