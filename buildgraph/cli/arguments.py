@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
             option, _, rest = message.removeprefix("argument ").partition(": invalid choice: '")
             name, _, known = rest.partition("' (choose from ")
             if option == "COMMAND":
-                hint = did_you_mean(name, COMMANDS) or hint
+                meant = ELSEWHERE.get(name)
+                hint = f"`bg {meant}` does that" if meant else did_you_mean(name, COMMANDS) or hint
                 message = f"there is no command `{name}`"
             else:
                 options = known.rstrip(")").replace("'", "").split(", ")
@@ -37,9 +38,13 @@ class Parser(argparse.ArgumentParser):
         elif message.startswith(_UNKNOWN):
             word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
             hint = did_you_mean(word, set(re.findall(r"--[a-z-]+", reader.format_help()))) or hint
+        elif message == _NO_TARGET:
+            many = "TARGET ..." in reader.format_usage()
+            hint = f"`{reader.prog} //...` takes every target; {hint}" if many else f"`bg list` shows the targets; {hint}"
         raise UsageError(message, hint=hint)
 
 
+_NO_TARGET = "the following arguments are required: TARGET"
 _UNKNOWN = "unrecognized arguments: "  # as argparse begins this error
 _HIDDEN = "\0"
 EDGE_KINDS = ("build", "runtime", "image")  # as graph.model has them, which --help need not load
@@ -66,6 +71,15 @@ COMMANDS = {
     "keygen": "make a key that package repositories are signed with, or results in caches that machines share",
     "version": "show the versions of bg and its tools",
 }
+
+# What users of other tools may say, and what does it here.
+ELSEWHERE = {
+    "why": "explain", "diff": "explain", "status": "plan", "check": "plan", "rebuild": "build", "make": "build", "all": "build //...",
+    "ls": "list", "targets": "list", "show": "inspect", "info": "inspect", "logs": "log", "tree": "graph", "changed": "affected",
+    "exec": "run", "start": "run", "shell": "run", "new": "init", "download": "fetch", "pull": "fetch", "key": "keygen",
+    "update": "lock --upgrade", "upgrade": "lock --upgrade", "push": "cache push", "gc": "cache gc", "prune": "cache gc",
+    "stats": "cache stats", "export": "cache export", "import": "cache import",
+}  # fmt: skip
 
 WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "log", "verify", "fetch", "run"}
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from buildgraph.errors import ManifestError, Place
+from buildgraph.errors import ManifestError, Place, did_you_mean
 from buildgraph.structs import Struct
 from buildgraph.workspace.discovery import RecipeFile, folder_of_name, stem_of
 from buildgraph.workspace.manifest import FILE_NAME, LOCK_NAME, TargetSettings
@@ -155,5 +155,7 @@ class SourceFinder:
             else:
                 message = f"the source `{source}` is not there"
                 file, _, line = settings.place.rpartition(":")
-                raise ManifestError(message, where=Place(file, int(line or 0)))
+                known = {*self._folders, *self._by_folder.get(posixpath.dirname(source), ())} - {""}
+                hint = did_you_mean(source, known) or "it is looked for from the workspace's folder"
+                raise ManifestError(message, where=Place(file, int(line or 0)), hint=hint)
         return SourceSet(found, "named in the manifest")

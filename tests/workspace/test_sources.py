@@ -112,6 +112,19 @@ def test_the_manifest_may_name_sources(tmp_path: Path) -> None:
         sources(tmp_path, files, "//pkgs:foo")
 
 
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [("srcc", "did you mean `src`?"), ("src/b.c", "did you mean `src/a.c`"), ("zzz", "it is looked for from the workspace's folder")],
+)
+def test_a_named_source_that_is_not_there(tmp_path: Path, source: str, hint: str) -> None:
+    """Folders that are like it are named, and files that lie beside it."""
+    manifest = f"recipes: pkgs\ntargets:\n  //pkgs:foo: {{sources: [src, {source}]}}\n"
+    files = {"buildgraph.yaml": manifest, "pkgs/foo.yaml": PACKAGE.format("foo"), "src/a.c": "a"}
+    with pytest.raises(ManifestError, match=f"`{source}` is not there") as caught:
+        sources(tmp_path, files, "//pkgs:foo")
+    assert caught.value.hint.startswith(hint)
+
+
 def test_two_recipes_of_one_name_in_one_folder_are_an_error(tmp_path: Path) -> None:
     """It names both files."""
     with pytest.raises(BgError) as caught:
