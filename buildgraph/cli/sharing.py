@@ -139,7 +139,7 @@ def finish(shared: SharedCache, say: Callable[[str], None]) -> None:
     shared.finish(say)
     for line in summaries(shared.levels):
         say(line)
-    if shared.seconds_saved:
-        say(f"cache  {seconds(shared.seconds_saved)} of building saved by what came from elsewhere")
+    if shared.seconds_elsewhere:
+        say(f"cache  {seconds(shared.seconds_elsewhere)} it took elsewhere to build what came from there, without what that needed")
     for reason, count in sorted(shared.lost.items()):
         say(f"cache  {count} not sent: {reason}")

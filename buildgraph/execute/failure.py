@@ -30,7 +30,8 @@ _WANTS_TAGS = re.compile(r"fatal: No (?:names found|tags can describe)")
 class FailedStep(Struct, frozen=True):
     """The step that failed: ``candidates`` are those that it may have been, for melange logs no step that has no name.
 
-    ``how`` is how its program ended; ``lines`` is what it said, or all since the last step that the log names.
+    ``how`` is how its program ended; ``lines`` is what it said, or all that was said since the log named a step, or since the
+    environment was there.
     """
 
     candidates: tuple[Step, ...]
@@ -44,9 +45,9 @@ def failed_step(lines: Sequence[str], steps: Sequence[Step]) -> FailedStep | Non
     if not ends:
         return None
     end, verdict = ends[-1]
-    start = 0
+    start = _prepared(lines[:end])
     if verdict["kind"] == "subpackage":
-        start = max((number for number, line in enumerate(lines[:end]) if _SUBPACKAGE.search(line)), default=0)
+        start = max((number + 1 for number, line in enumerate(lines[:end]) if _SUBPACKAGE.search(line)), default=start)
         own = [step for step in steps if step.subpackage and is_meant(step.subpackage, verdict["name"])]
     else:
         own = [step for step in steps if not step.subpackage]
@@ -56,9 +57,15 @@ def failed_step(lines: Sequence[str], steps: Sequence[Step]) -> FailedStep | Non
         # Steps within what a step uses are logged too, and are none of the recipe's.
         after = logged and next((at for at in range(last + 1, len(own)) if is_meant(own[at].name, logged[1])), None)
         if after is not None:
-            last, began = after, number
+            last, began = after, number + 1
     candidates = _candidates(own, last, verdict["depth"].count(_UNABLE))
     return FailedStep(tuple(candidates), verdict["how"], tuple(lines[began:end])) if candidates else None
+
+
+def _prepared(lines: Sequence[str]) -> int:
+    """The number of the line after those in which melange tells of the environment, whose packages it installs at last."""
+    first = next((number for number, line in enumerate(lines) if _CHATTER.search(line)), 0)
+    return next((number for number in range(first, len(lines)) if not _CHATTER.search(lines[number])), len(lines))
 
 
 def _candidates(own: Sequence[Step], last: int, depth: int) -> list[Step]:

@@ -80,7 +80,7 @@ class SharedCache:
         self._found: dict[Digest, _Found] = {}  # by action
         self._sums: dict[Digest, Blob] = {}
         self._guard = threading.Lock()
-        self.seconds_saved = 0.0
+        self.seconds_elsewhere = 0.0  # that the results which came took to build, without what they needed
         self.lost: Counter[str] = Counter()
         self.there: Counter[str] = Counter()  # results that were not pushed, by level
         self.is_finished = False
@@ -185,10 +185,10 @@ class SharedCache:
         return came
 
     def _arrived(self, record: Record) -> None:
-        """Counts the time that a result saved, and gives it to earlier levels."""
+        """Counts the time that a result took, and gives it to earlier levels."""
         found = self._found.get(record.action)
         with self._guard:
-            self.seconds_saved += record.seconds
+            self.seconds_elsewhere += record.seconds
         if found is not None:
             earlier = [
                 level for level in self.levels[: found.level] if level.writes and level.is_used and self._suits(found, level)

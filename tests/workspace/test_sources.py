@@ -118,10 +118,10 @@ def test_the_manifest_may_name_sources(tmp_path: Path) -> None:
 )
 def test_a_named_source_that_is_not_there(tmp_path: Path, source: str, hint: str) -> None:
     """Folders that are like it are named, and files that lie beside it."""
-    manifest = f"recipes: pkgs\ntargets:\n  //pkgs:foo: {{sources: [src, {source}]}}\n"
+    manifest = f"recipes: pkgs\ntargets:\n  //:foo: {{sources: [src, {source}]}}\n"
     files = {"buildgraph.yaml": manifest, "pkgs/foo.yaml": PACKAGE.format("foo"), "src/a.c": "a"}
     with pytest.raises(ManifestError, match=f"`{source}` is not there") as caught:
-        sources(tmp_path, files, "//pkgs:foo")
+        sources(tmp_path, files, "//:foo")
     assert caught.value.hint.startswith(hint)
 
 
