@@ -70,6 +70,7 @@ def test_the_second_machine_runs_nothing(first: Workspace) -> None:
     assert len(packages) == 5
     assert not blobs(second) & packages
     assert "cache  share: 1 hit, 0 misses" in done.err
+    assert " s it took elsewhere to build what came from there, without what that needed" in done.err
     # Asked for, they come; the image is here already.
     assert second.build("//...").ran == set()
     assert packages <= blobs(second)
@@ -217,7 +218,10 @@ def test_a_release_may_take_nothing_from_elsewhere(first: Workspace) -> None:
         ("BG_CACHE_TIER", "release", "BG_CACHE_TIER is `release`, which is no tier"),
         ("BG_CACHE_TIER", "pr/", "which is no tier"),
         ("BG_CACHE_KEY", "ed25519:AAAA", "is no key to sign results with"),
-        ("BG_CACHE_KEY", "/nowhere/key", "cannot read the key in BG_CACHE_KEY: No such file or directory"),
+        ("BG_CACHE_KEY", "/nowhere/key", "cannot read /nowhere/key that BG_CACHE_KEY names: No such file or directory"),
+        ("BG_CACHE_KEY", "AAAA" * 11, "cannot read the file that BG_CACHE_KEY names: No such file or directory"),
+        ("BG_CACHE_KEY", "/", "cannot read / that BG_CACHE_KEY names: Is a directory"),
+        ("BG_CACHE_KEY", "/etc/passwd", "the file /etc/passwd that BG_CACHE_KEY names has no key to sign results with"),
     ],
 )
 def test_mistakes_in_the_environment(first: Workspace, variable: str, value: str, told: str) -> None:
@@ -261,7 +265,10 @@ def test_keys_for_results(empty: Workspace, store: Path) -> None:
     with (empty.root / "buildgraph.yaml").open("a") as manifest:
         manifest.write(f"remotes: [{{url: {store}, mode: read-write}}]\ntrust:\n  {line.replace('NAME', 'me')}\n")
     empty.environment["BG_CACHE_KEY"] = str(path)
-    empty.build("//:one")
+    assert "the key of results" not in empty.build("//:one").err
+    path.chmod(0o644)
+    told = f"others can read the key of results {path}: `chmod 600` it"
+    assert told in empty.build("//:two").err
     assert another(empty, "second").build("//:one").ran == set()
     assert empty.bg("keygen", "--results").code == 12  # never over one that is there
 
