@@ -74,7 +74,7 @@ COMMANDS = {
 
 # What users of other tools may say, and what does it here.
 ELSEWHERE = {
-    "why": "explain", "diff": "explain", "status": "plan", "check": "plan", "rebuild": "build", "make": "build", "all": "build //...",
+    "why": "explain", "diff": "explain", "status": "plan", "check": "plan", "rebuild": "build", "make": "build",
     "ls": "list", "targets": "list", "show": "inspect", "info": "inspect", "logs": "log", "tree": "graph", "changed": "affected",
     "exec": "run", "start": "run", "shell": "run", "new": "init", "download": "fetch", "pull": "fetch", "key": "keygen",
     "update": "lock --upgrade", "upgrade": "lock --upgrade", "push": "cache push", "gc": "cache gc", "prune": "cache gc",

@@ -143,6 +143,7 @@ def finish(shared: SharedCache, say: Callable[[str], None]) -> None:
     for line in summaries(shared.levels):
         say(line)
     if shared.seconds_elsewhere:
-        say(f"cache  {seconds(shared.seconds_elsewhere)} it took elsewhere to build what came from there, without what that needed")
+        took = seconds(shared.seconds_elsewhere)
+        say(f"cache  {took} it took elsewhere to build what came from there, without what that needed")
     for reason, count in sorted(shared.lost.items()):
         say(f"cache  {count} not sent: {reason}")

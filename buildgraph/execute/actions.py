@@ -137,7 +137,9 @@ class Executor(Struct):
         seen = self._make(action, materials, scratch)
         user = "" if materials.kind == "package" else collect.unknown_user(scratch / "box" / "out" / collect.LAYOUT)
         if user:
-            self.say(f"note   {action.node.label} runs as `{user}`, and has no such account: container runtimes will not start it")
+            self.say(
+                f"note   {action.node.label} runs as `{user}`, and has no such account: container runtimes will not start it"
+            )
         outputs, packages = _collect(materials, scratch, self.cas)
         record = Record(
             action=action.key,

@@ -170,7 +170,9 @@ def place_of(root: Root, *keys: str) -> Place:
         if isinstance(here, Mapping):
             here = next((value for name, value in here.items.items() if key in {name, _canonical(name)}), None)
         elif isinstance(here, Sequence):
-            here = next((item for item in here.items if isinstance(item, Scalar) and item.text in {key, f"./{key}", f"{key}/"}), None)
+            here = next(
+                (item for item in here.items if isinstance(item, Scalar) and item.text in {key, f"./{key}", f"{key}/"}), None
+            )
         node = here or node
     return reader.error("", node).where or Place(FILE_NAME) if node else Place(FILE_NAME)
 

@@ -180,7 +180,7 @@ def walk(manifest: Manifest, scan: Scan | None = None) -> Tree:
 
 
 def refuse_hidden_recipes(manifest: Manifest) -> None:
-    """Raises ManifestError for a recipe in the folder of outputs or in the cache: nobody would see it, and `bg clean` may remove it.
+    """Raises ManifestError for a recipe among the outputs or in the cache: nobody would see it, and `bg clean` may remove it.
 
     A cache that bg made is marked as one, and not entered; recipes that git ignores or that are excluded are none anywhere.
     """

@@ -131,12 +131,11 @@ def test_recipes_where_none_is_looked_for(repository: Repository, key: str) -> N
     """A folder of outputs or a cache with recipes in it would hide them: that is told, with one of them."""
     files = {"recipes/deep/x.yaml": melange("x"), "recipes/notes.yaml": "a: 1\n", "images/api.yaml": apko("x")}
     repository.write({"buildgraph.yaml": f"salt: x\n{key}: recipes\n", **files})
-    usual = {"out": "out", "cache": "cache"}[key]
     assert repository.bg("list", code=4) == (
         f"buildgraph.yaml:2: {key} must not hold recipes: none is looked for in `recipes`\n"
         f"    {key}: recipes\n"
         f"    {' ' * len(key)}  ^^^^^^^\n\n"
-        f"hint: name another folder, such as `{usual}`, or move recipes/deep/x.yaml out of it\n"
+        f"hint: name another folder, such as `{key}`, or move recipes/deep/x.yaml out of it\n"
     )
     for line in ("exclude: [deep/]", "recipes: images"):
         repository.write({"buildgraph.yaml": f"{key}: recipes\n{line}\n"})
@@ -173,7 +172,11 @@ def test_an_option_that_the_recipe_does_not_have(repository: Repository, known: 
 
 @pytest.mark.parametrize(
     ("arch", "hint"),
-    [("x86-64", "did you mean `x86_64`"), ("arm46", "did you mean `arm64`"), ("sparc", "the architectures are x86, x86_64, aarch64")],
+    [
+        ("x86-64", "did you mean `x86_64`"),
+        ("arm46", "did you mean `arm64`"),
+        ("sparc", "the architectures are x86, x86_64, aarch64"),
+    ],
 )
 def test_an_architecture_that_is_none(repository: Repository, arch: str, hint: str) -> None:
     """An image for it alone would be left out of every build; of an included file it is told there."""

@@ -114,7 +114,11 @@ def test_the_manifest_may_name_sources(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "hint"),
-    [("srcc", "did you mean `src`?"), ("src/b.c", "did you mean `src/a.c`"), ("zzz", "it is looked for from the workspace's folder")],
+    [
+        ("srcc", "did you mean `src`?"),
+        ("src/b.c", "did you mean `src/a.c`"),
+        ("zzz", "it is looked for from the workspace's folder"),
+    ],
 )
 def test_a_named_source_that_is_not_there(tmp_path: Path, source: str, hint: str) -> None:
     """Folders that are like it are named, and files that lie beside it."""
