@@ -149,13 +149,17 @@ def load_manifest(root: Root) -> Manifest:
 
 def parse_manifest(root: Root, data: bytes) -> Manifest:
     """The manifest that ``data`` is, for the workspace ``root``. Raises ManifestError."""
-    if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
+    if _says_nothing(data):
         return Manifest(root)
     try:
         tree = yamltext.parse(data, FILE_NAME)
     except RecipeError as error:
         raise ManifestError(error.what, where=error.where, hint=error.hint) from error
     return _Reader(data.decode("utf-8", "replace").splitlines()).manifest(root, tree)
+
+
+def _says_nothing(data: bytes) -> bool:
+    return all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines())
 
 
 def place_of(root: Root, *keys: str) -> Place:
@@ -165,14 +169,12 @@ def place_of(root: Root, *keys: str) -> Place:
     """
     data = (root / FILE_NAME).read_bytes()
     reader, node = _Reader(data.decode("utf-8", "replace").splitlines()), None
-    here: Node | None = yamltext.parse(data, FILE_NAME) if data.strip() else None
+    here: Node | None = None if _says_nothing(data) else yamltext.parse(data, FILE_NAME)
     for key in keys:
         if isinstance(here, Mapping):
             here = next((value for name, value in here.items.items() if key in {name, _canonical(name)}), None)
         elif isinstance(here, Sequence):
-            here = next(
-                (item for item in here.items if isinstance(item, Scalar) and item.text in {key, f"./{key}", f"{key}/"}), None
-            )
+            here = next((item for item in here.items if isinstance(item, Scalar) and item.text == key), None)
         node = here or node
     return reader.error("", node).where or Place(FILE_NAME) if node else Place(FILE_NAME)
 

@@ -146,9 +146,9 @@ def test_recipes_where_none_is_looked_for(repository: Repository, key: str) -> N
 
 def test_recipes_that_come_into_the_usual_folder_of_outputs(repository: Repository) -> None:
     """Without a line in the manifest that could be shown, and after a run that saw none there."""
-    repository.write({"images/api.yaml": apko("x")})
+    repository.write({"buildgraph.yaml": "# nothing\n", "images/api.yaml": apko("x")})
     repository.bg("list")
-    repository.write({"out/packages/x.yaml": melange("x")})
+    repository.write({"buildgraph.yaml": "# nothing\n", "out/packages/x.yaml": melange("x")})
     assert repository.bg("list", code=4).startswith("buildgraph.yaml: out must not hold recipes")
 
 
