@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildgraph.cli import commands, quick, upkeep
-from buildgraph.cli.planning import planned, refuse_blocked
+from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
 from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
 from buildgraph.execute import process, scheduler
@@ -41,9 +41,10 @@ MakeRunner = Callable[[Session], LocalRunner]
 def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner | None = None) -> int:
     """`bg build`; ``make_runner`` gives what runs the actions, melange and apko in boxes if nothing else is said."""
     if options.dry_run:
-        plan = planned(options.targets, session)
+        plan, refusal = planned(options.targets, session)
         commands.show([views.to_json(views.plan_json(plan))] if options.json else views.plan_lines(plan))
-        refuse_blocked(plan, session)
+        if refusal:
+            raise refusal
         return 0
     started = time.monotonic()
     if session.manifest.signing_key and any(

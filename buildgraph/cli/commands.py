@@ -122,12 +122,13 @@ def show(lines: list[str]) -> None:
 
 def plan(options: argparse.Namespace, session: Session) -> int:
     """`bg plan`. Raises what a build would fail with before it starts."""
-    from buildgraph.cli.planning import planned, refuse_blocked
+    from buildgraph.cli.planning import planned
 
-    found = planned(options.targets, session)
+    found, refusal = planned(options.targets, session)
     lines = [views.to_json(views.plan_json(found))] if options.json else views.plan_lines(found, everything=options.all)
     show(lines)
-    refuse_blocked(found, session)
+    if refusal:
+        raise refusal
     # What caches elsewhere have or lack today they may lack or have tomorrow, which no stat tells.
     here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
     if session.elsewhere is None or here:

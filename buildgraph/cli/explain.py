@@ -19,7 +19,7 @@ from buildgraph.report.console import seconds
 
 def explain(options: argparse.Namespace, session: Session) -> int:
     """Tells of each node of a target whether it is cached and why; what its key is made of, if asked."""
-    plan = planned([options.target], session)
+    plan, _ = planned([options.target], session)
     if options.json:
         show([views.to_json([_as_json(name, plan, session) for name in plan.wanted])])
         return 0

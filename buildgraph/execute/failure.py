@@ -10,7 +10,7 @@ from buildgraph.recipes.steps import Step, is_meant
 from buildgraph.structs import Struct
 
 MOST_LINES = 40
-_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:INFO |WARN )?")
+_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:(?:INFO|WARN)(?: |$))?")
 _CHATTER = re.compile(r" INFO (?:installing \S+ \(|auth configured for)")
 _STEP = re.compile(r'running step "(.*)"$')
 _SUBPACKAGE = re.compile(r"running pipeline for subpackage (\S+)$")

@@ -182,6 +182,17 @@ def test_a_plan_in_a_checkout_that_is_read_only(empty: Workspace) -> None:
     assert closed.bg("plan", env={"BG_CACHE_DIR": str(empty.home / "cache")}).err == ""
 
 
+def test_what_was_not_there_and_is_there_now(empty: Workspace) -> None:
+    """A plan asks again for what no repository had: another may be named since, or it may have more."""
+    manifest = (empty.root / "buildgraph.yaml").read_text()
+    empty.write("buildgraph.yaml", manifest.partition("repositories:")[0])
+    empty.write("recipes/app.yaml", package("app", "true"))
+    assert empty.bg("plan").code == 6
+    empty.write("buildgraph.yaml", manifest)
+    planned = empty.bg("plan")
+    assert (planned.code, planned.out.splitlines()[-1]) == (0, "1 to build, 0 cached"), planned.err
+
+
 def test_no_repository_is_named(empty: Workspace) -> None:
     """Neither by the recipe nor by the manifest: that is said, and where to say it."""
     manifest = (empty.root / "buildgraph.yaml").read_text().partition("repositories:")[0]
