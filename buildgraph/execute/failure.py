@@ -24,6 +24,10 @@ _WANTS_NETWORK = re.compile(
     r"getaddrinfo|ENETUNREACH|EAI_AGAIN|connect: network is unreachable",
     re.IGNORECASE,
 )
+_WANTS_CERTIFICATES = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED|certificate signed by unknown authority|unable to get local issuer certificate|"
+    r"SSL certificate problem|certificate is not trusted"
+)
 _WANTS_TAGS = re.compile(r"fatal: No (?:names found|tags can describe)")
 
 
@@ -92,6 +96,11 @@ def hint_for(lines: Iterable[str], materials: Materials) -> str:
             return "bg gives a checkout no tag but the one that the recipe names; with `network: on` git fetches what there is"
         if not materials.network and _WANTS_NETWORK.search(line):
             return "the step wanted the network: `network: on` for this target in the manifest grants it"
+        if _WANTS_CERTIFICATES.search(line):
+            return (
+                "a step trusts the certificates in its packages alone: `ca-certificates-bundle` has those of public servers, and those"
+                " of a proxy must come with a package too"
+            )
         if "no space left on device" in line.lower():
             return "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows"
         if "Exec format error" in line:

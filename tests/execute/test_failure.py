@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from buildgraph.execute.failure import failed_step
+from buildgraph.execute.failure import excerpt, failed_step, hint_for
+from buildgraph.plan.materials import Materials
 from buildgraph.recipes.steps import logged_steps
 from buildgraph.recipes.yamltext import parse_mapping
 
@@ -74,6 +75,22 @@ def test_subpackages() -> None:
     """Only their own steps count, whatever ran before; one that comes from a range has its place once."""
     assert candidates("split/dev", depth=2, package="subpackage app-doc") == [18]
     assert candidates("split/dev", package="subpackage app-doc") == [18, 19]
+
+
+def test_the_excerpt_has_nothing_of_melange_s_own() -> None:
+    """Its first line and its last ones, without the time and the level that melange puts before each."""
+    said = [f"2026/01/01 10:00:00 {level} {text}" for level, text in (("WARN", "a"), ("INFO", "b"), ("INFO", ""), ("WARN", "c"))]
+    said[2] = said[2].rstrip()
+    assert excerpt([*said, PREPARED[-1]]) == ["a", "b", "", "c"]
+    assert excerpt(said, most=3) == ["a", "... 1 lines ...", "", "c"]
+
+
+def test_hints_by_what_was_said() -> None:
+    """What the network, a certificate or a disk would have been needed for is told with what gives it."""
+    materials = Materials("package", "app.yaml", {}, network=("a step fetches",))
+    said = "urllib3: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
+    assert hint_for(["fine", said], materials).startswith("a step trusts the certificates in its packages alone")
+    assert hint_for(["fine"], materials) == ""
 
 
 def test_what_was_no_step() -> None:
