@@ -16,7 +16,7 @@ from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session
 from buildgraph.cli.settings import Settings, tools_folder
-from buildgraph.errors import UsageError
+from buildgraph.errors import UsageError, legible
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
@@ -115,9 +115,8 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
 
 
 def show(lines: list[str]) -> None:
-    """Prints lines of a command's result; what is not UTF-8 in a file's name is shown as a replacement character."""
-    text = "".join(f"{line}\n" for line in lines)
-    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """Prints lines of a command's result."""
+    sys.stdout.write(legible("".join(f"{line}\n" for line in lines)))
 
 
 def plan(options: argparse.Namespace, session: Session) -> int:
@@ -132,7 +131,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
     if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
-        session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
+        session.remember(asked, session.cache_seen, legible("".join(f"{line}\n" for line in lines)))
     return 0
 
 

@@ -64,11 +64,11 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str], look: Loo
 
 
 def _told(error: Exception) -> int:
-    from buildgraph.errors import INTERNAL_ERROR, BgError
+    from buildgraph.errors import INTERNAL_ERROR, BgError, legible
 
     sys.stdout.flush()
     if isinstance(error, BgError):
-        sys.stderr.write(error.render() + "\n")
+        sys.stderr.write(legible(error.render()) + "\n")
         return error.exit_code
     import traceback
 
