@@ -24,7 +24,7 @@ _MIRRORS = "`mirrors:` in the manifest can name another place"
 
 
 def download(address: str, target: Path, *, access: Access | None = None, most: int | None = None) -> None:
-    """Puts what lies at ``address`` into ``target``, which appears when it is whole; ``most`` bytes if there may not be any number.
+    """Puts what lies at ``address`` into ``target``, which appears when it is whole; at most ``most`` bytes.
 
     What passes (cut connections, silence, 429, 500 and the like) is tried again after a pause, going on where the server can.
     Raises NoSuchFileError where there is no such file, RepositoryError for what else the server or the network does, CacheError

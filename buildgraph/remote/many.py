@@ -13,7 +13,7 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.store import Arriving, Blob, ManyStore, StoreError
 from buildgraph.structs import Struct
 
-_AHEAD = 16  # answers that come, or that nobody looked at yet: each may be as large as a result
+_AHEAD = 50  # answers that are on their way, or that nobody has looked at yet: each may be as large as a result
 _POLL = 0.05  # seconds between looks at whether the user has given up
 _Asked = TypeVar("_Asked")
 _Told = TypeVar("_Told")

@@ -28,7 +28,9 @@ def repositories(tmp_path: Path) -> Repositories:
     return Repositories(Manifest(tmp_path), cas, Records(cache), cache, print, lambda: scratch, Access(attempts=1))
 
 
-@pytest.mark.parametrize("content", ["machine example login me password secret\n", PRIVATE, PUBLIC + PRIVATE, "", PUBLIC + "x" * 99_999])
+@pytest.mark.parametrize(
+    "content", ["machine example login me password secret\n", PRIVATE, PUBLIC + PRIVATE, "", PUBLIC + "x" * 99_999]
+)
 def test_a_keyring_names_public_keys_alone(repositories: Repositories, tmp_path: Path, content: str) -> None:
     """A recipe may name any file of the machine, and an image holds what its keyring names; nothing of the file is shown."""
     (tmp_path / "file").write_text(content)
