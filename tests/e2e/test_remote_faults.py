@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,17 +11,9 @@ from tests.e2e.test_remote import EVERYTHING, IMAGE, another
 from tests.e2e.workspace import Workspace
 from tests.remote import faults
 from tests.remote.faults import Fault, relay
-from tests.remote.programs import find_bazel_remote, store_folder
-from tests.remote.servers import BazelRemote, bazel_remote
+from tests.remote.servers import BazelRemote
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[BazelRemote]:
-    """A bazel-remote."""
-    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
