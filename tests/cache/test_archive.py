@@ -357,22 +357,20 @@ def test_what_is_no_archive_is_told(other: Filled, tmp_path: Path, data: bytes) 
 def test_memory_stays_small(tmp_path: Path, run: Callable[..., str]) -> None:
     """A blob of 200 MiB goes out and in with a few MiB of memory."""
     lines = """
-import resource
 from tests.cache.stored import Filled
-from buildgraph.plan import archive
 source = Filled(root)
 source.put("big", bytes(200 << 20))
 """
     measure = """
 from tests.cache.stored import Filled
+from tests.memory import peak
 from buildgraph.plan import archive
-import resource
 source, target = Filled(root), Filled(root.with_name("target"))
 inventory = source.inventory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 archive.pack(root.with_name("all.tgz"), inventory.results, inventory, source.cas)
 archive.unpack(root.with_name("all.tgz"), target.cas, target.records, archive.Believed("local"), 1 << 30)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sorted(target.results()))
+print(peak() - before, sorted(target.results()))
 """
     run(lines)
     grown, names = run(measure).split(maxsplit=1)

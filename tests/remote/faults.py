@@ -156,7 +156,7 @@ def trickles(within: bytes, seconds: float) -> Fault:
 
 
 def pads_heads(seconds: float, count: int = 100) -> Fault:
-    """After the first line of each answer come so many short headers, each byte of which takes some seconds, and no end of them."""
+    """After the first line of each answer come so many short headers, of which each byte takes some seconds, and no end."""
 
     def hand_on(data: bytes, client: socket.socket) -> bool:
         client.sendall(data[: data.index(b"\r\n") + 2])
