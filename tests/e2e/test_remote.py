@@ -13,6 +13,8 @@ import pytest
 from buildgraph.keys import ed25519
 from tests.e2e import tiny
 from tests.e2e.workspace import ROOT, Workspace
+from tests.remote.faults import Counts, relay
+from tests.remote.servers import BazelRemote
 
 pytestmark = pytest.mark.e2e
 
@@ -73,6 +75,23 @@ def test_the_second_machine_runs_nothing(first: Workspace) -> None:
     # Asked for, they come; the image is here already.
     assert second.build("//...").ran == set()
     assert packages <= blobs(second)
+
+
+def test_a_deep_hit_brings_no_intermediate_package(first: Workspace, store: Path, server: BazelRemote) -> None:
+    """What crosses the wire for an image is the image: a package of 3 MB that was only built with stays where it is."""
+    first.edit("buildgraph.yaml", str(store), server.http)
+    large = 'head -c 3000000 /dev/urandom >"$OUT/usr/share/large"'
+    first.edit("recipes/three.yaml", "cat /usr/share/one", f"{large}; cat /usr/share/one")
+    first.build("//...")
+    second, counts = another(first, "second"), Counts()
+    with relay(int(server.http.rpartition(":")[2]), counts) as port:
+        second.edit("buildgraph.yaml", server.http, f"http://127.0.0.1:{port}")
+        assert second.build("//:all").ran == set()
+        for_the_image = counts.received
+        assert second.build("//:three").ran == set()
+    layout = sum(path.stat().st_size for path in (second.root / "out/oci/all").rglob("*") if path.is_file())
+    assert layout < for_the_image < layout + 500_000
+    assert counts.received - for_the_image > 3_000_000
 
 
 def test_what_was_fetched_is_explained_and_attested_like_what_was_built(first: Workspace) -> None:
