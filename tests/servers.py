@@ -66,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """An HTTP server that knows its files."""
 
+    request_queue_size = 128  # as servers have it; bg opens many connections at once
+
     daemon_threads = True
     files: Files
 

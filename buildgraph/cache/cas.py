@@ -30,6 +30,7 @@ Hex = str
 _MODE = 0o444
 _DIGITS = 64
 _PIECES = 1024  # of one call (IOV_MAX)
+_HELD = 256 << 10  # bytes of an arrival that wait to be written
 _DIGEST = re.compile("[0-9a-f]{64}")
 # Another file system, too many links to one file, a file system without links, links to others' files forbidden
 # (fs.protected_hardlinks).
@@ -424,7 +425,7 @@ class Arrival:
             self._hasher.update(data)
             self._pieces.append(data)
             self._held += len(data)
-            if self._held >= CHUNK:
+            if self._held >= _HELD:
                 with self._cas._writing():  # noqa: SLF001 - a part of it
                     self._flush()
 

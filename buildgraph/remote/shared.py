@@ -29,8 +29,8 @@ from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
 from buildgraph.structs import Struct, field
 
-_AT_ONCE = 16
-_SENDERS = 4
+_AT_ONCE = 50  # questions to a store; behind a long line each of them mostly waits
+_SENDERS = 16
 _MOST_PENDING = 64  # results that wait for a sender, so that a large cache is no large queue
 _POLL = 0.05  # seconds between looks at whether the user has given up
 _CHUNK = 1 << 20

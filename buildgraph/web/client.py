@@ -107,17 +107,17 @@ def fetch(
     begins, and what it returns with each piece. In place of an answer there is a WebError, or what taking the body raised.
     """
     loop, waiting = _borrow(), iter(asked)
-    free = [Transfer(access) for _ in range(CONNECTIONS)]
+    free: list[Transfer] = []
     running: dict[Transfer, _Asked] = {}
-    fresh = set(free)
     answers: list[tuple[_Asked, Head | Exception]] = []
     try:
         while True:
-            while free and (following := next(waiting, None)) is not None:
+            while len(running) < CONNECTIONS and (following := next(waiting, None)) is not None:
                 one, address, taking = following
-                transfer = free.pop()
-                if transfer in fresh:
-                    fresh.remove(transfer)
+                if free:
+                    transfer = free.pop()
+                else:
+                    transfer = Transfer(access)
                     transfer.configure("GET", address, {}, None, None)
                 transfer.begin(address, taking)
                 loop.start(transfer)

@@ -21,10 +21,10 @@ from buildgraph import __version__
 from buildgraph.errors import RepositoryError
 from buildgraph.web.access import Access, Header, Login, without_login
 
-CONNECTIONS = 16  # to one server, for many requests
+CONNECTIONS = 50  # to one server, for many requests
 _CONNECTING = 15.0  # seconds
 _TICK = 0.05  # seconds between looks at whether the user has given up, and whether a server has fallen silent
-_BUFFER = 256 << 10
+_BUFFER = 64 << 10
 _REDIRECTS = 5
 _FOR_UPLOADS = 3  # times the patience
 _SENDABLE = re.compile(r"[\t -~\x80-\xff]*")  # what a name or value of a header is made of
@@ -76,6 +76,7 @@ class Loop:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, CONNECTIONS)
         self._running: dict[Any, Transfer] = {}
+        self._refused: list[Transfer] = []
 
     def start(self, transfer: Transfer) -> None:
         """Has a transfer run from now on."""
@@ -90,6 +91,11 @@ class Loop:
     def push(self) -> None:
         """Has the transfers go on as far as they can at once."""
         self._multi.perform()
+        for transfer in [one for one in self._running.values() if one.pieces]:
+            if not transfer.hand_on():
+                self.drop(transfer)
+                transfer.end(None)
+                self._refused.append(transfer)
 
     def turn(self) -> list[Transfer]:
         """Has the transfers go on, or waits a moment where they cannot; those that have ended."""
@@ -104,7 +110,7 @@ class Loop:
         return ended
 
     def _ended(self) -> list[Transfer]:
-        found: list[Transfer] = []
+        found, self._refused = self._refused, []
         left = 1
         while left:
             left, good, bad = self._multi.info_read()
@@ -134,6 +140,7 @@ class Transfer:
         self.curl = pycurl.Curl()
         self.patience = access.timeout
         self.came = bytearray()
+        self.pieces: list[bytes] = []
         self.moved = 0.0
         self.is_done = False
         self.error: Exception | None = None
@@ -163,7 +170,7 @@ class Transfer:
             (pycurl.NOSIGNAL, 1),
             (pycurl.BUFFERSIZE, _BUFFER),
             (pycurl.HEADERFUNCTION, self._lines.append),
-            (pycurl.WRITEFUNCTION, self._on_body),
+            (pycurl.WRITEFUNCTION, self.pieces.append),
             (pycurl.NOPROXY, ""),
         ):
             curl.setopt(option, value)
@@ -190,6 +197,7 @@ class Transfer:
 
         self._taking, self._take = taking, None
         self._lines.clear()
+        self.pieces.clear()
         self._head = None
         self.error, self._raised, self.is_done = None, None, False
         self.moved = time.monotonic()
@@ -197,6 +205,20 @@ class Transfer:
             self.curl.setopt(pycurl.URL, _encoded(address))
         except ValueError as error:
             raise _senseless() from error
+
+    def hand_on(self) -> bool:
+        """Gives what came to whoever takes it; whether that went well."""
+        self.moved = time.monotonic()
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        try:
+            if self._take is None:
+                self._take = self._taking(self.head().status)
+            self._take(data)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            self._raised = error
+            return False
+        return True
 
     def end(self, failure: WebError | None) -> None:
         """Notes how it ended."""
@@ -277,20 +299,8 @@ class Transfer:
             else:
                 self.curl.setopt(option, value)
 
-    # libcurl calls these; what they raise would be printed, and lost.
-
-    def _on_body(self, data: bytes) -> int:
-        self.moved = time.monotonic()
-        try:
-            if self._take is None:
-                self._take = self._taking(self.head().status)
-            self._take(data)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
-            self._raised = error
-            return -1
-        return len(data)
-
     def _reading(self, stream: BinaryIO) -> Callable[[int], bytes | int]:
+        # libcurl calls this; what it raises would be printed, and lost.
         def read(size: int) -> bytes | int:
             import pycurl
 
