@@ -265,6 +265,18 @@ def test_bombs_are_refused_before_they_burst(filled: Filled, other: Filled, tmp_
     assert other.files() == {}
 
 
+def test_records_without_end_are_refused(filled: Filled, other: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million is the most; here it is what there is."""
+    contents = members(exported(filled, tmp_path / "all.tar"))
+    lines = index(contents)
+    monkeypatch.setattr(archive, "_MOST_ROWS", len(lines) - 1 - lines[0]["blobs"])
+    take(other, tmp_path / "all.tar")
+    before = other.results()
+    with pytest.raises(CacheError, match="too many records"):
+        take(other, written(tmp_path / "bad.tar", with_index(contents, [*lines, lines[-1]])))
+    assert other.results() == before == filled.results()
+
+
 def test_more_members_than_the_index_says_are_refused(filled: Filled, other: Filled, tmp_path: Path) -> None:
     """What follows could be anything."""
     contents = members(exported(filled, tmp_path / "all.tar"))
