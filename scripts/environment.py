@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"run": "bg's own Python environment", "dev": "the Python environment for tests and checks"}
 MARKER = ".complete"
+BEAT = 10  # seconds between signs of life
 FAILED = 8  # the exit code of a missing tool (buildgraph/errors.py)
 # A user's settings that would have pip install elsewhere than into the environment, or not at all.
 MISLEADING = {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_DRY_RUN", "PIP_PYTHON"}
@@ -114,7 +115,7 @@ def alone(folder: Path) -> Iterator[None]:
 def make(kind: str, folder: Path, base: Path) -> None:
     """Makes an environment in its place."""
     started = time.monotonic()
-    say(f"setting up {KINDS[kind]}, once per user (about {'ten seconds' if kind == 'run' else 'half a minute'}) ...")
+    say(f"setting up {KINDS[kind]}, once per user (about {'ten seconds' if kind == 'run' else 'a minute'}) ...")
     if folder.exists():
         shutil.rmtree(folder)
     answer = run([str(base), "-I", "-m", "venv", str(folder)])
@@ -133,18 +134,21 @@ def make(kind: str, folder: Path, base: Path) -> None:
 
 
 def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end; what it said on both streams is in ``stdout``."""
+    """Runs a program to its end, with signs of life; what it said on both streams is in ``stdout``."""
     env = {name: value for name, value in os.environ.items() if name not in MISLEADING}
-    return subprocess.run(
-        argv,
-        env=env,
-        check=False,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    started = time.monotonic()
+    said, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(argv, env=env, text=True, errors="replace", stdin=null, stdout=said, stderr=subprocess.STDOUT) as child:
+        try:
+            while True:
+                try:
+                    output, _ = child.communicate(timeout=BEAT)
+                    return subprocess.CompletedProcess(argv, child.returncode, output)
+                except subprocess.TimeoutExpired:
+                    say(f"still at it, for {time.monotonic() - started:.0f} s")
+        except BaseException:
+            child.kill()
+            raise
 
 
 def last_change(path: Path) -> int:

@@ -31,7 +31,8 @@ class Parser(argparse.ArgumentParser):
                 hint = did_you_mean(name, COMMANDS) or hint
                 message = f"there is no command `{name}`"
             else:
-                hint = did_you_mean(name, known.rstrip(")").replace("'", "").split(", ")) or hint
+                options = known.rstrip(")").replace("'", "").split(", ")
+                hint = did_you_mean(name, options) or (f"{reader.prog} has " + ", ".join(options) if option.isupper() else hint)
                 message = f"there is no command `{reader.prog} {name}`" if option.isupper() else message
         elif message.startswith(_UNKNOWN):
             word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
@@ -55,6 +56,7 @@ COMMANDS = {
     "affected": "list the targets that differ from a commit: those whose keys do, not all whose files do",
     "explain": "show what a target's key is made of, or what changed in it since its last build",
     "inspect": "show what a built target is: packages, files, layers, licences, and where each came from",
+    "log": "show what melange or apko said when a target was built, here or on another machine",
     "verify": "build again what the cache has, in other surroundings, and compare",
     "lock": "complete buildgraph.lock, or move external packages to newer versions",
     "fetch": "bring all that a build will need: external packages, pinned sources, keys and tools",
@@ -65,7 +67,7 @@ COMMANDS = {
     "version": "show the versions of bg and its tools",
 }
 
-WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "verify", "fetch", "run"}
+WITH_TARGETS = {"build", "plan", "list", "graph", "affected", "explain", "inspect", "log", "verify", "fetch", "run"}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -118,7 +120,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _building(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-j", "--jobs", type=_natural, default=0, metavar="N", help="actions at once (default: as many as cores)")
+    parser.add_argument("-j", "--jobs", type=_positive, default=0, metavar="N", help="actions at once (default: one per core)")
     parser.add_argument("-k", "--keep-going", action="store_true", help="after a failure build what does not depend on it")
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     _planning(parser)
@@ -301,7 +303,7 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         "--sample", type=share, default=1.0, metavar="P", help="only a share, drawn at random: 10%% or 0.1 (default: all)"
     )
     parser.add_argument("--seed", default="", metavar="TEXT", help="draw the same share as a run that named it")
-    parser.add_argument("-j", "--jobs", type=_natural, default=0, metavar="N", help="actions at once (default: as many as cores)")
+    parser.add_argument("-j", "--jobs", type=_positive, default=0, metavar="N", help="actions at once (default: one per core)")
     parser.add_argument("--sandbox", choices=("on", "off"), default="on", help="off: what was built without the box")
     add_json(parser)
 
@@ -389,6 +391,7 @@ _OPTIONS = {
     "affected": _affected,
     "explain": _explain,
     "inspect": _inspect,
+    "log": add_targets,
     "verify": _verify,
     "lock": _lock,
     "fetch": _fetch,

@@ -46,6 +46,10 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         refuse_blocked(plan, session)
         return 0
     started = time.monotonic()
+    if session.manifest.signing_key and any(
+        session.nodes.described[name].node.kind == "package" for name in session.selection.nodes(options.targets)
+    ):
+        load_key(signing_key_path(session))  # what cannot be signed is not built first
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
     stamps, rows = export_results(wanted, result, session)
     text = _answer(rows, result, options)

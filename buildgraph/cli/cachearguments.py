@@ -63,8 +63,15 @@ def _rm(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _file(text: str) -> str:
+    if text.startswith("//"):
+        message = f"`{text}` is a label; the archive's name goes before the targets"
+        raise argparse.ArgumentTypeError(message)
+    return text
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a tar archive, with gzip where the name ends in .gz or .tgz")
+    parser.add_argument("file", type=_file, metavar="FILE", help="a tar archive, with gzip where the name ends in .gz or .tgz")
     parser.add_argument("targets", nargs="*", metavar="TARGET", default=[], help="labels and patterns (default: all)")
     since = parser.add_mutually_exclusive_group()
     since.add_argument("--since-run", action="store_true", help="only what was stored since the last `bg cache import`")

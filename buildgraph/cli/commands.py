@@ -68,7 +68,7 @@ def _command(name: str) -> Command:
 _MODULES = {
     "build": ("building", "build"),
     "run": ("building", "run_image"),
-    **{name: (name, name) for name in ("affected", "cache", "clean", "explain", "fetch", "inspect", "lock", "verify")},
+    **{name: (name, name) for name in ("affected", "cache", "clean", "explain", "fetch", "inspect", "lock", "log", "verify")},
 }
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from buildgraph.apk.index import IndexEntry
 from buildgraph.cli.building import attester
+from buildgraph.cli.built import record_of, unbuilt
 from buildgraph.cli.commands import show
 from buildgraph.cli.session import Session
 from buildgraph.errors import TargetError
 from buildgraph.outputs import export, inspection, provenance
 from buildgraph.outputs.inspection import Source
-from buildgraph.plan.cached import holdings
 from buildgraph.plan.record import Output, Record
 from buildgraph.report import inspection as shown
 from buildgraph.report.views import to_json
@@ -25,7 +25,7 @@ from buildgraph.report.views import to_json
 def inspect(options: argparse.Namespace, session: Session) -> int:
     """`bg inspect`: of what is here; it fetches nothing."""
     session.store.elsewhere = None
-    records = {name: _record(name, session) for name in session.selection.nodes(options.targets)}
+    records = {name: _built(name, session) for name in session.selection.nodes(options.targets)}
     if options.provenance:
         statements = [stated for name, record in records.items() for stated in _statements(name, record, session)]
         show([to_json(statements if len(statements) != 1 else statements[0])])
@@ -39,16 +39,10 @@ def inspect(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _record(name: str, session: Session) -> Record:
-    """The record of a node as its files are now. Raises TargetError where there is none."""
-    record = session.rebuilder.deep_hit(name)
+def _built(name: str, session: Session) -> Record:
+    record = record_of(name, session)
     if record is None:
-        found = holdings([name], session.rebuilder).found.get(name)
-        record = found.record if found else None
-    if record is None:
-        before = session.store.last(name)
-        message = f"{name} is not built" if before is None else f"{name} has changed since it was built"
-        raise TargetError(message, hint=f"`bg build {session.graph.nodes[name].label}`")
+        raise unbuilt(name, session)
     return record
 
 

@@ -22,12 +22,13 @@ ANSWERED = frozenset({"build", "plan"})  # commands whose answer may be known al
 def entry() -> None:
     """Runs bg as a process."""
     gc.set_threshold(COLLECT_AFTER)
-    code = main(sys.argv[1:], os.environ)
+    _stand_in_for_closed_streams()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        pass  # the reader has gone
+        code = main(sys.argv[1:], os.environ)
+    except SystemExit as done:  # `--help` and `--version`
+        code = int(done.code or 0)
+    if _undelivered() and not code:
+        code = _told(None)
     # At once: Python would take everything apart piece by piece first, and after an interruption it would wait for threads that
     # wait for servers which say nothing.
     os._exit(code)
@@ -63,10 +64,32 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str], look: Loo
     return commands.run(options, environment, look)
 
 
-def _told(error: Exception) -> int:
-    from buildgraph.errors import INTERNAL_ERROR, BgError
+def _stand_in_for_closed_streams() -> None:
+    """What is said to a stream that was closed before bg began goes nowhere, and no file of bg's gets the stream's number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
-    sys.stdout.flush()
+
+def _undelivered() -> str:
+    """Why what was printed cannot reach standard output; empty where it does, or where its reader has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        return error.strerror or "it cannot be written"
+    return ""
+
+
+def _told(error: Exception | None) -> int:
+    """Says on standard error what went wrong (None: nothing but that standard output takes no more); the exit code."""
+    from buildgraph.errors import INTERNAL_ERROR, BgError, OutputError
+
+    undelivered = _undelivered()
+    if undelivered:
+        error = OutputError(f"cannot write to standard output: {undelivered}")
     if isinstance(error, BgError):
         sys.stderr.write(error.render() + "\n")
         return error.exit_code

@@ -104,7 +104,8 @@ class Repository(Struct, frozen=True, dict=True):
         known = self.ask("for-each-ref", "--format=%(refname:short)", *kinds).splitlines()
         meant = [other for other in known if other.endswith(f"/{stem}")] or closest(stem, known)
         hints = ["did you mean " + " or ".join(f"`{other}`" for other in meant[:_MOST_SUGGESTED]) + "?"] if meant else []
-        hints += [f"this clone is shallow: `git fetch --depth=1 origin {stem}` brings one more commit"] if self.shallow else []
+        branch = stem.removeprefix("origin/")
+        hints += [f"this clone is shallow: `git fetch --depth=1 origin {branch}` brings one more commit"] if self.shallow else []
         hints += ["this repository has no commit yet"] if not self._parsed("HEAD") else []
         return UsageError(f"git knows no revision `{name}`", hint="; ".join(hints))
 

@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _PACKAGES = tuple(f"chainguard.dev/{program}" for program in PROGRAMS)
 _GO_FOLDERS = "/usr/local/go/bin"  # where Go's own installer puts it, often not on PATH
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "loongarch64": "loong64"}
 _SECONDS = 1800
+_BEAT = 10.0  # seconds between signs of life
 
 # What Go and pip may see of the user's environment: where to find and keep things, mirrors, proxies, certificates. What would
 # have them make something else (GOARCH, GOFLAGS, PIP_TARGET) or elsewhere is left out.
@@ -80,12 +82,13 @@ def _build(tools_dir: Path, folder: Path, store: Path, env: Mapping[str, str], p
         shutil.copyfile(tools_dir / name, work / name)
     go, version = _go(tools_dir, store, env, progress)
     progress(f"tools  building melange and apko with {version}; this takes a minute or two, once per user")
-    answer = process.run(
-        [str(go), "build", "-trimpath", "-o", f"{folder}/", *_PACKAGES],
-        cwd=work,
-        env={**_passed(env), **_go_settings(env, work)},
-        timeout=_SECONDS,
-    )
+    with _alive(progress, "tools  still building melange and apko"):
+        answer = process.run(
+            [str(go), "build", "-trimpath", "-o", f"{folder}/", *_PACKAGES],
+            cwd=work,
+            env={**_passed(env), **_go_settings(env, work)},
+            timeout=_SECONDS,
+        )
     if answer.returncode:
         raise ToolError(
             "melange and apko could not be built",
@@ -94,6 +97,24 @@ def _build(tools_dir: Path, folder: Path, store: Path, env: Mapping[str, str], p
         )
     shutil.rmtree(work)
     progress(f"tools  melange and apko built in {answer.seconds:.0f} s")
+
+
+@contextmanager
+def _alive(progress: Progress, what: str) -> Iterator[None]:
+    """Says now and then that something still goes on, and for how long."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT):
+            progress(f"{what}, for {time.monotonic() - started:.0f} s")
+
+    thread = threading.Thread(target=beat, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _go_settings(env: Mapping[str, str], work: Path) -> dict[str, str]:

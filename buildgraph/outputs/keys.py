@@ -27,6 +27,9 @@ def load_key(path: Path) -> SigningKey:
     except OSError as error:
         message = f"cannot read the signing key {path}: {error.strerror}"
         raise OutputError(message, hint="`bg keygen FILE.rsa` makes one") from error
+    if b"PRIVATE KEY-----" not in pem:
+        message = f"{path} is no private key in PEM form"
+        raise OutputError(message, hint="`bg keygen FILE.rsa` makes one")
     return SigningKey(path.name.removesuffix(".rsa"), pem)
 
 

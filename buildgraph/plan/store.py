@@ -83,6 +83,9 @@ class Elsewhere(Protocol):
     def bring_all(self, records: Sequence[Record]) -> Sequence[bool]:
         """Brings what the outputs of some records lack here; for each whether all of it is here then."""
 
+    def bring(self, digests: Iterable[Digest]) -> object:
+        """Brings those of some blobs that they said they have."""
+
     def share(self, record: Record, key: Digest | None, deep: DeepRecord | None) -> None:
         """Gives a result to those that may be written, on the side."""
 
@@ -249,6 +252,19 @@ class RecordStore(Struct):
     def put_last(self, node: str, last: Last) -> None:
         """Remembers a node's result."""
         self.records.put(LAST, self._in_workspace(node), asdict(last) | {"reasons": list(last.reasons)})
+
+    def log(self, record: Record) -> bytes | None:
+        """What the tool said when it made a result; None where no cache has it any more."""
+        if record.log is None:
+            return None
+        if self.elsewhere is not None and not self.cas.has(record.log):
+            if not self.elsewhere.can_bring([record.log]):
+                self.elsewhere.look_up(ACTION, [record.action])
+            self.elsewhere.bring([record.log])
+        try:
+            return self.cas.read(record.log)
+        except CacheError:
+            return None
 
     def document(self, digest: Digest) -> KeyDocument | None:
         """A stored key document, None where it is gone or is none."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from buildgraph.errors import ManifestError, did_you_mean
-from buildgraph.keys import ed25519
+from buildgraph.errors import ManifestError, Place, did_you_mean
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
 from buildgraph.remote.store import Store, StoreError
@@ -28,7 +28,18 @@ def connect(url: str, root: Path, access: Access) -> Store:
         message = f"`{_shown(url)}` is no address of a cache"
         known = ", ".join(f"{one}://" for one in _OPENERS)
         raise ManifestError(message, hint=did_you_mean(scheme, _OPENERS) or f"a folder, or an address that begins with {known}")
+    if scheme in {"http", "https", "grpc", "grpcs"} and not _names_a_host(url):
+        message = f"`{_shown(url)}` names no host, or no port that there can be"
+        raise ManifestError(message)
     return _OPENERS[scheme](url, access)
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _folder(url: str, access: Access) -> Store:
@@ -88,6 +99,14 @@ _OPENERS: dict[str, Open] = {
 }
 
 
+def _connected(remote: Remote, root: Path, access: Access) -> Store:
+    try:
+        return connect(remote.url, root, access)
+    except ManifestError as error:
+        where = error.where or Place(FILE_NAME, remote.line)
+        raise ManifestError(error.what, where=where, hint=error.hint) from error
+
+
 def levels(
     remotes: tuple[Remote, ...],
     root: Path,
@@ -103,7 +122,7 @@ def levels(
     return [
         Level(
             name=remote.name or _shown(remote.url),
-            store=connect(remote.url, root, replace(access, own=own(remote.url), own_store=remote.url)),
+            store=_connected(remote, root, replace(access, own=own(remote.url), own_store=remote.url)),
             reads=reads and remote.reads,
             writes=remote.writes,
             unsigned=remote.unsigned,
@@ -113,9 +132,5 @@ def levels(
 
 
 def trust(manifest: Manifest, tier: str) -> Trust:
-    """Who is believed. Raises ManifestError for a key that is none."""
-    for name, given in manifest.trust.items():
-        if not ed25519.is_key(given.key):
-            message = f"{FILE_NAME}: the key `{name}` of `trust:` is none"
-            raise ManifestError(message, hint="`bg keygen --results` prints the line to put there")
+    """Who is believed."""
     return Trust(tier, {name: Writer(given.key, given.tiers) for name, given in manifest.trust.items()})

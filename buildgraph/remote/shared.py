@@ -141,7 +141,7 @@ class SharedCache:
         needed = [{record.document: None} | {output.digest: output.size for output in record.outputs} for record in records]
         sizes = {digest: size for one in needed for digest, size in one.items()}
         lacking = [digest for digest, size in sizes.items() if not self._cas.has(digest, size=size)]
-        came = self._bring(lacking)
+        came = self.bring(lacking)
         absent = set(lacking) - came
         whole = [absent.isdisjoint(one) for one in needed]
         for record, one, is_here in zip(records, needed, whole, strict=True):
@@ -149,7 +149,7 @@ class SharedCache:
                 self._arrived(record)
         return whole
 
-    def _bring(self, digests: Iterable[Digest]) -> set[Digest]:
+    def bring(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of some blobs that came, each from the level that said that it has it, else from another."""
         left = {digest: self._wire[digest] for digest in digests if digest in self._wire}
         came: set[Digest] = set()
@@ -259,7 +259,7 @@ class SharedCache:
             return
         for blob in lacking:
             path = self._cas.path(by_name[blob])
-            if partly and not path.exists() and not self._bring([by_name[blob]]):
+            if partly and not path.exists() and not self.bring([by_name[blob]]):
                 return
             if not level.succeeds(partial(_write, blob=blob, path=path), is_waited_for=False):
                 return

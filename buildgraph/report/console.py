@@ -108,7 +108,9 @@ class Console(Struct):
         shown = ", ".join(f"{label(node)} {_whole(now - since)}" for node, since in self._running.items())
         text = f"{len(self._running)} running: {shown}" if shown else ""
         room = _columns(self.stream) - 1
-        text = text if len(text) <= room else f"{text[: room - 3]}..."
+        if len(text) > room:
+            ending = f"... {_whole(now - min(self._running.values()))}"
+            text = f"{text[: max(0, room - len(ending))]}{ending}"
         if text or self._drawn:
             self.stream.write(f"{self._erased()}{self._paint(_DIM, text)}")
             self._drawn = bool(text)

@@ -5,7 +5,9 @@ The keys and their meaning are listed in docs/manual.md; ``KEYS`` is what the re
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +38,7 @@ KEYS = (
 TARGET_KEYS = ("sources", "network", "root", "options", "tag", "vars-file", "env-file", "reproducible")
 NETWORK_MODES = ("as-needed", "on", "off")
 TOOLS = ("pinned", "path")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)  # the distribution specification's
 
 
 _Text = TypeVar("_Text", bound=str)
@@ -166,7 +169,13 @@ class _Reader:
             return Manifest(root)
         top = self.mapping(tree, "the manifest", KEYS)
         values: dict[str, Any] = {key.replace("-", "_"): self._value(key, node) for key, node in top.items.items()}
-        return Manifest(root, **values)
+        manifest = Manifest(root, **values)
+        if manifest.recipes and not (root / manifest.recipes).is_dir():
+            raise self.error(f"the recipes folder `{manifest.recipes}` is not there", top.items["recipes"])
+        if _holds(manifest.out, manifest.recipes, root):
+            hint = f"name a folder for outputs alone, such as `{OUT}`: `bg clean` removes what is in it"
+            raise self.error("out must not hold the recipes", top.items.get("out") or top.items["recipes"], hint)
+        return manifest
 
     def _value(self, key: str, node: Node) -> object:  # noqa: PLR0911 - one return for each kind of key
         match key:
@@ -189,9 +198,9 @@ class _Reader:
             case "memory" | "cache-size":
                 return self.size(node, key)
             case "source-date-epoch" | "jobs":
-                return self.number(node, key)
+                return self.number(node, key, least=1 if key == "jobs" else 0)
             case _:
-                return self.text(node, key)
+                return self.tag(node) if key == "tag" else self.text(node, key)
 
     def _structured(self, key: str, node: Node) -> object:
         match key:
@@ -211,14 +220,29 @@ class _Reader:
             mode=self.choice(given["mode"], "mode", sharing.MODES) if "mode" in given else "read",
             name=self.text(given["name"], "name") if "name" in given else "",
             unsigned="unsigned" in given and self.choice(given["unsigned"], "unsigned", ("true", "false")) == "true",
+            line=given["url"].line,
         )
 
     def _trusted(self, node: Node, name: str) -> TrustedKey:
         given = self.mapping(node, f"the key `{name}`", sharing.TRUST_KEYS).items
         if given.keys() != set(sharing.TRUST_KEYS):
             raise self.error(f"the key `{name}` needs a `key` and `tiers`", node)
-        tiers = tuple(self.text(item, "a tier") for item in self.items(given["tiers"], "tiers"))
-        return TrustedKey(self.text(given["key"], "key"), tiers)
+        tiers = tuple(self.tier(item) for item in self.items(given["tiers"], "tiers"))
+        key = self.text(given["key"], "key")
+        if not sharing.PUBLIC_KEY.fullmatch(key):
+            raise self.error(
+                f"the key `{name}` of `trust:` is none", given["key"], "`bg keygen --results` prints the line to put there"
+            )
+        return TrustedKey(key, tiers)
+
+    def tier(self, node: Node) -> str:
+        text = self.text(node, "a tier")
+        if not sharing.TIER_PATTERN.fullmatch(text):
+            known = ("trusted", "local", "pr/*")
+            raise self.error(
+                f"there is no tier `{text}`", node, did_you_mean(text, known) or "the tiers are trusted, local and pr/ID"
+            )
+        return text
 
     def _mirrors(self, node: Node) -> tuple[tuple[str, str], ...]:
         pairs = self.mapping(node, "mirrors").items.items()
@@ -259,7 +283,7 @@ class _Reader:
                 case "root" | "reproducible":
                     values[key] = self.choice(value, key, ("true", "false")) == "true"
                 case _:
-                    values[key] = self.text(value, key)
+                    values[key] = self.tag(value)
         return TargetSettings(**values)
 
     def mapping(self, node: Node, what: str, known: tuple[str, ...] | None = None) -> Mapping:
@@ -295,11 +319,17 @@ class _Reader:
                 return option
         raise self.error(f"{what} must be one of {', '.join(options)}", node, did_you_mean(text, options))
 
-    def number(self, node: Node, what: str) -> int:
+    def number(self, node: Node, what: str, *, least: int) -> int:
         text = self.text(node, what)
-        if not (text.isascii() and text.isdigit()):
-            raise self.error(f"{what} must be a whole number", node)
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise self.error(f"{what} must be a whole number" + (f", {least} or more" if least else ""), node)
         return int(text)
+
+    def tag(self, node: Node) -> str:
+        text = self.text(node, "tag")
+        if not _TAG.fullmatch(text):
+            raise self.error("tag must be at most 128 letters, digits, `_`, `.` and `-`, none of the last two first", node)
+        return text
 
     def size(self, node: Node, what: str) -> int:
         size = parse_size(self.text(node, what).strip())
@@ -320,6 +350,12 @@ class _Reader:
     def place(self, line: int, column: int, length: int) -> Place:
         excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         return Place(FILE_NAME, line, column, max(1, length), excerpt)
+
+
+def _holds(out: str, recipes: str, root: Root) -> bool:
+    """Whether the folder of outputs is the folder of the recipes, or one above it."""
+    inner, outer = Path(os.path.normpath(root / recipes)), Path(os.path.normpath(root / out))
+    return inner.is_relative_to(outer)
 
 
 def _canonical(label: str) -> str:

@@ -224,18 +224,26 @@ def _propose_sources(
     theirs = files(TargetSettings(sources=(folder,)))
     if not theirs or theirs == usual:
         return
-    named = _named_in(one.target.recipe, {path.split("/", 1)[0] for path in theirs.keys() - usual.keys()})
+    names = {path.split("/", 1)[0] for path in theirs.keys() - usual.keys()}
+    named = _named_in(one.target.recipe, names, as_path=bool(usual))
     fetches = any(use.name in _FETCHING for use in recipe.uses)
     if named or (why and not fetches):
         reason = why or f"the recipe names {named}, which lies beside it"
         proposal.setting(str(label), "sources", folder or ".", reason)
 
 
-def _named_in(recipe: RecipeFile, names: Collection[str]) -> str:
-    """The first of some files or folders that a recipe's steps name, empty where they name none."""
+def _named_in(recipe: RecipeFile, names: Collection[str], *, as_path: bool) -> str:
+    """The first of some files or folders that a recipe's steps name, empty where they name none.
+
+    ``as_path``: a word alone does not count (``cc -o foo`` makes a program of the package's name, whose sources lie in ``foo/``),
+    but ``cd foo``, ``-C foo``, ``./foo`` and ``foo/...`` do.
+    """
     text = "\n".join(_step_texts(recipe.tree, within=False))
     for name in sorted(names):
-        if re.search(rf"(?:(?<![\w./-])|(?<![\w.])\./){re.escape(name)}(?![\w.-])", text):
+        quoted = re.escape(name)
+        word = rf"(?:(?<![\w./-])|(?<![\w.])\./){quoted}(?![\w.-])"
+        path = rf"(?:(?<![\w.])\./|(?<![\w./-])(?:cd|-C)\s+){quoted}(?![\w.-])|(?<![\w./-]){quoted}/"
+        if re.search(path if as_path else word, text):
             return name
     return ""
 

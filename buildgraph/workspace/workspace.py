@@ -211,7 +211,7 @@ def load_workspace(manifest: Manifest, found: Tree, read: discovery.Read | None 
     sources = SourceFinder(found, recipes)
     left_out = _left_out(recipes, manifest, sources)
     targets = discovery.name_targets((recipe for recipe in recipes if recipe.path not in left_out), manifest.recipes)
-    _check_settings(manifest, targets)
+    _check_settings(manifest, targets, found)
     return Workspace(
         manifest,
         found,
@@ -223,13 +223,21 @@ def load_workspace(manifest: Manifest, found: Tree, read: discovery.Read | None 
     )
 
 
-def _check_settings(manifest: Manifest, targets: Iterable[Label]) -> None:
-    known = {str(label) for label in targets}
+def _check_settings(manifest: Manifest, targets: Mapping[Label, Sequence[Target]], found: Tree) -> None:
+    known = {str(label): {target.recipe.kind for target in named} for label, named in targets.items()}
     for label, settings in manifest.targets.items():
+        file, _, line = settings.place.rpartition(":")
+        where = Place(file, int(line or 0))
         if label not in known:
-            file, _, line = settings.place.rpartition(":")
             message = f"`targets:` has settings for `{label}`, and there is no such target"
-            raise ManifestError(message, where=Place(file, int(line or 0)), hint=did_you_mean(label, known))
+            raise ManifestError(message, where=where, hint=did_you_mean(label, known))
+        if known[label] == {"apko"} and (settings.files() or settings.options):
+            message = f"`{label}` is an image, which has no sources, options, vars-file or env-file"
+            raise ManifestError(message, where=where)
+        for path in (*settings.env_files, *([settings.vars_file] if settings.vars_file else ())):
+            if path not in found.files:
+                message = f"the file `{path}` is not there, which the settings of `{label}` name"
+                raise ManifestError(message, where=where, hint="it is looked for from the workspace's folder")
 
 
 def _looked_for_in_vain(manifest: Manifest, found: Tree) -> list[str]:

@@ -20,6 +20,8 @@ def test_a_shallow_clone(checkout: Checkout) -> None:
     assert "this clone is shallow: `git fetch --deepen=100` brings more" in said
     _, said = shallow.bg("affected", "--since", first, code=2)
     assert f"`git fetch --depth=1 origin {first}` brings" in said
+    _, said = shallow.bg("affected", "--since", "origin/release", code=2)
+    assert "`git fetch --depth=1 origin release` brings" in said
     _, said = shallow.bg("affected", "--since", "main~", "--merge-base", code=2)
     assert "shallow" in said
     shallow.git("fetch", "-q", "--deepen=1")

@@ -41,6 +41,8 @@ def test_what_is_no_age(text: str) -> None:
         (["gc", "--max-size", "ten"], "`ten` is no size: 10G and 512M are", ""),
         (["gc", "--older-than", "30"], "`30` is no age: 30d and 12h are", ""),
         (["export", "x", "--since-run", "--used"], "not allowed with argument --since-run", ""),
+        (["export", "//images:api"], "`//images:api` is a label; the archive's name goes before the targets", ""),
+        (["gk"], "there is no command `bg cache gk`", "bg cache has stats, gc, "),
         (["rm"], "the following arguments are required: TARGET", ""),
         ([], "the following arguments are required: CACHE_COMMAND", ""),
     ],

@@ -79,6 +79,19 @@ def test_a_key_that_may_leak_is_told(empty: Workspace, how: str) -> None:
     assert ("others can read the signing key" in err) is (how == "readable")
 
 
+@pytest.mark.parametrize(("text", "told"), [(None, "cannot read the signing key"), ("salt: x", "is no private key in PEM form")])
+def test_what_cannot_be_signed_is_not_built_first(empty: Workspace, text: str | None, told: str) -> None:
+    """A key that is missing or none is told at once, if packages are asked for."""
+    if text:
+        empty.write("team.rsa", text)
+    empty.write("buildgraph.yaml", (empty.root / "buildgraph.yaml").read_text() + "signing-key: team.rsa\n")
+    empty.write("recipes/one.yaml", package("one", 'echo one >"$OUT/usr/share/one"'))
+    done = empty.bg("build", "//:one")
+    assert done.code == 12
+    assert told in done.err
+    assert "build  //:one" not in done.err
+
+
 def test_two_exports_are_equal(empty: Workspace) -> None:
     """Packages, index, SBOMs and provenance: with one key, from one cache, to the byte."""
     empty.write("recipes/one.yaml", package("one", 'echo one >"$OUT/usr/share/one"'))

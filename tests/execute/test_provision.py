@@ -99,6 +99,23 @@ def test_who_has_no_module_cache_gets_none(tmp_path: Path) -> None:
     assert second == ""
 
 
+def test_a_long_build_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on until it has said twice that it does."""
+    monkeypatch.setattr(provision, "_BEAT", 0.01)
+    (tmp_path / "bin").mkdir()
+    enough = tmp_path / "enough"
+    fake_go(tmp_path / "bin", f"while ! [ -e {enough} ]; do sleep 0.02; done; {MAKES}")
+    said: list[str] = []
+
+    def progress(text: str) -> None:
+        said.append(text)
+        if sum(line.startswith("tools  still building melange and apko, for ") for line in said) > 1:
+            enough.touch()
+
+    provision.go_tools(tools_folder(), tmp_path / "store", user(tmp_path), progress, offline=False)
+    assert said[-1].startswith("tools  melange and apko built in ")
+
+
 def test_only_the_programs_are_kept(tmp_path: Path) -> None:
     fake_go(tmp_path / "bin", f'mkdir -p "$GOCACHE/ab"; {MAKES}')
 

@@ -234,6 +234,17 @@ def test_a_recipe_that_names_what_lies_beside_it(repository: Repository) -> None
     )
 
 
+def test_a_program_of_the_packages_name_is_not_its_folder(repository: Repository) -> None:
+    """Where a package has a folder of its own, only a path in a step says that the sources lie above it, not a word."""
+    own = {"packages/lib/lib.c": "x", "packages/app/main.c": "x"}
+    app = "  - runs: |\n      cc -o app main.c -llib\n      install -D app ${{targets.destdir}}/usr/bin/app\n      echo lib\n"
+    begin(repository, {"packages/lib.yaml": melange("lib"), "packages/app.yaml": melange("app", more=app), **own})
+    assert written(repository) == NOTHING
+    for path in ("cd app && cc main.c", "make -C app", "cc app/main.c", "./app/build"):
+        begin(repository, {"packages/app.yaml": melange("app", more=f"  - runs: {path}\n")})
+        assert "//packages:app:\n    sources: [packages] # the recipe names app, which lies beside it\n" in written(repository)
+
+
 def test_what_cannot_be_used_is_left_out(repository: Repository) -> None:
     """Templates, packages made twice in a folder, images that ask for what two make, each with the reason."""
     files = {path: text for path, text in five().items() if "apko" not in path}

@@ -89,6 +89,29 @@ def test_settings_of_a_target_that_is_not_there(shop: Repository) -> None:
     assert "hint: did you mean `//packages:server`" in said
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            "//images:app: {sources: [recipes]}",
+            "`//images:app` is an image, which has no sources, options, vars-file or env-file",
+        ),
+        (
+            "//packages:server: {vars-file: v.yaml}",
+            "the file `v.yaml` is not there, which the settings of `//packages:server` name",
+        ),
+        (
+            "//packages:server: {env-file: [a.env]}",
+            "the file `a.env` is not there, which the settings of `//packages:server` name",
+        ),
+    ],
+)
+def test_settings_that_could_do_nothing(shop: Repository, settings: str, told: str) -> None:
+    """What a target cannot have, and files that are not there, are told with the manifest's line."""
+    shop.write({"buildgraph.yaml": f"recipes: recipes\ntargets:\n  {settings}\n", "recipes/images/app.yaml": apko("server")})
+    assert shop.bg("list", code=4).startswith(f"buildgraph.yaml:3: {told}")
+
+
 def test_who_asks_for_the_name_it_makes_means_the_one_from_outside(repository: Repository) -> None:
     """Where several others are equally near, that is no mistake: each makes a compiler with the previous one."""
     repository.write({

@@ -44,6 +44,14 @@ def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
     assert "cache.example" in wrong.value.what or "registry.example" in wrong.value.what
 
 
+@pytest.mark.parametrize("address", ["https://", "http:///path", "grpc://:9092", "https://cache.example:99999"])
+def test_an_address_without_a_host(tmp_path: Path, address: str) -> None:
+    """It is an error with the manifest's line, not a store that fails when it is asked."""
+    with pytest.raises(ManifestError, match="names no host, or no port that there can be") as wrong:
+        levels((Remote(address, line=7),), tmp_path, Access())
+    assert str(wrong.value.where).startswith("buildgraph.yaml:7")
+
+
 def test_summaries_show_no_password(tmp_path: Path) -> None:
     remotes = (Remote("https://ci:secret@cache.example"), Remote("https://ci:secret@cache.example", name="ours"), Remote("a?b"))
     assert [level.name for level in levels(remotes, tmp_path, Access())] == ["https://cache.example", "ours", "a?b"]

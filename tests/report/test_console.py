@@ -90,7 +90,7 @@ def test_the_last_line_fits() -> None:
     line = terminal.after(1).removeprefix(ERASE)
     assert line.startswith("20 running: //packages:number-0 1 s, //packages:number-1 1 s")
     assert len(line) == 79
-    assert line.endswith("...")
+    assert line.endswith("... 1 s")
 
 
 def test_quiet_and_without_colour() -> None:

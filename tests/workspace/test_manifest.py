@@ -39,6 +39,12 @@ targets:
 """
 
 
+TAG = "tag must be at most 128 letters, digits, `_`, `.` and `-`, none of the last two first"
+KEY = "ed25519:fj4VkMSLhRs0XbBZ9JsTqUpzBtl0CR4KzIVvMt4K1pE="
+KEYGEN = "`bg keygen --results` prints the line to put there"
+OWN_FOLDER = "name a folder for outputs alone, such as `out`: `bg clean` removes what is in it"
+
+
 def load(tmp_path: Path, text: str) -> Manifest:
     (tmp_path / "buildgraph.yaml").write_text(text)
     return load_manifest(tmp_path)
@@ -52,6 +58,7 @@ def test_an_empty_file_is_a_manifest(tmp_path: Path, text: str) -> None:
 
 def test_every_key(tmp_path: Path) -> None:
     """What each key becomes."""
+    (tmp_path / "pkgs").mkdir()
     manifest = load(tmp_path, EVERYTHING)
     assert (manifest.recipes, manifest.out, manifest.cache) == ("pkgs", "build", "/var/cache/bg")
     assert manifest.mirrors == (("https://r", "mirror"),)
@@ -71,7 +78,15 @@ def test_every_key(tmp_path: Path) -> None:
     ("text", "message", "hint"),
     [
         ("recipe: x\n", "unknown key `recipe`", "did you mean `recipes`?"),
-        ("jobs: many\n", "jobs must be a whole number", ""),
+        ("jobs: many\n", "jobs must be a whole number, 1 or more", ""),
+        ("jobs: 0\n", "jobs must be a whole number, 1 or more", ""),
+        ("source-date-epoch: -1\n", "source-date-epoch must be a whole number", ""),
+        ("tag: a b\n", TAG, ""),
+        ("targets:\n  //x:y: {tag: -a}\n", TAG, ""),
+        ("recipes: nowhere\n", "the recipes folder `nowhere` is not there", ""),
+        ("out: .\n", "out must not hold the recipes", OWN_FOLDER),
+        ("out: /\n", "out must not hold the recipes", OWN_FOLDER),
+        ("recipes: pkgs/..\nout: ./\n", "out must not hold the recipes", OWN_FOLDER),
         ("jobs: [1]\n", "jobs must be a text", ""),
         ("memory: 4X\n", "memory must be a size such as 4G or 512M", ""),
         ("network: sometimes\n", "network must be one of as-needed, on, off", ""),
@@ -81,6 +96,8 @@ def test_every_key(tmp_path: Path) -> None:
         ("targets:\n  //x:y: {rot: true}\n", "unknown key `rot`", "did you mean `root`?"),
         ("tools: newest\n", "tools must be one of pinned, path", ""),
         ("targets:\n  //x:y:\n    vars-file: /etc/x\n", "a vars-file must lie inside the workspace", ""),
+        (f"trust:\n  ci: {{key: {KEY}, tiers: [trustd]}}\n", "there is no tier `trustd`", "did you mean `trusted`?"),
+        ("trust:\n  ci: {key: 'ed25519:AAAA', tiers: [local]}\n", "the key `ci` of `trust:` is none", KEYGEN),
         ("- a\n", "the manifest must be a mapping", ""),
     ],
 )
