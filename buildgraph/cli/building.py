@@ -16,7 +16,7 @@ from typing import Any
 from buildgraph.cli import commands, quick, upkeep
 from buildgraph.cli.planning import planned, refuse_blocked
 from buildgraph.cli.session import Session
-from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
+from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError, legible
 from buildgraph.execute import process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
@@ -52,12 +52,12 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         load_key(signing_key_path(session))  # what cannot be signed is not built first
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
     stamps, rows = export_results(wanted, result, session)
-    text = _answer(rows, result, options)
+    text = legible(_answer(rows, result, options))
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
-        answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
+        answer = legible(_answer(rows, quiet_result, options)) if options.json else f"{text}{nothing_to_do}\n"
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")

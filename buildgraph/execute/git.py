@@ -26,6 +26,8 @@ _OF_A_HOOK = frozenset({
 _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 # A server that sends less than this many bytes a second for so many seconds is given up.
 _GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+# Files of a commit can look like a repository of their own, whose settings name programs to run: none is taken for one.
+_TO_FIND = ("safe.bareRepository=explicit",)
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -158,7 +160,10 @@ class Repository(Struct, frozen=True, dict=True):
         listed = self.ask("config", "-z", "--blob", f"{commit}:.gitmodules", "--get-regexp", r"\.path$", fine=(0, 1, 128))
         names = {place: key.removesuffix(".path") for key, _, place in (item.partition("\n") for item in _split(listed))}
         modules = Path(self.ask("rev-parse", "--path-format=absolute", "--git-common-dir").removesuffix("\n")) / "modules"
-        folder = modules / names.get(path, path).removeprefix("submodule.")
+        name = names.get(path, path).removeprefix("submodule.")
+        if name.startswith("/") or ".." in name.split("/"):  # git takes no such name either: files of a commit could be there
+            return None
+        folder = modules / name
         return Repository(folder, None, self.environment) if folder.is_dir() else None
 
 
@@ -194,7 +199,7 @@ def find_repository(folder: Path, environment: Mapping[str, str]) -> Repository 
     env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS
     questions = ("--show-toplevel", "--absolute-git-dir", "--is-shallow-repository")
     try:
-        answer = os.fsdecode(_git(("rev-parse", *questions), env, folder))
+        answer = os.fsdecode(_git(("rev-parse", *questions), env, folder, _TO_FIND))
     except ToolError as error:
         if "not a git repository" in error.details or "must be run in a work tree" in error.details:
             return None

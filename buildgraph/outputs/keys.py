@@ -5,8 +5,10 @@ A private key must not get into a repository by accident: it is for its owner al
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from buildgraph.apk import signing
@@ -34,12 +36,18 @@ def load_key(path: Path) -> SigningKey:
 
 
 def user_key(folder: Path) -> tuple[SigningKey, bool]:
-    """The user's own key, and whether it had to be made."""
+    """The user's own key, and whether it had to be made: by one of several that want it at once, while the others wait."""
     path = folder / f"{DEFAULT_NAME}.rsa"
-    made = not path.exists()
-    if made:
-        make_key(path)
-    return load_key(path), made
+    with ExitStack() as locked:
+        with suppress(OSError):  # making it tells what is wrong with the folder; locks are not everywhere
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            locked.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        made = not path.exists()
+        if made:
+            make_key(path)
+        return load_key(path), made
 
 
 def new_key(path: Path, environment: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ FORMAT = 1
 LOCAL = "local"  # the tier of what somebody builds for himself
 MAX_OUTPUTS = 100_000
 _LONGEST = 1e9  # seconds that an action may have taken
+_END_OF_TIME = 253_402_300_800  # seconds since 1970 from which on there are no dates: the year 10000
 
 
 class Output(Struct, frozen=True):
@@ -149,7 +150,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         discovered=tuple(Discovered(_text(one), _text(two), _text(three)) for one, two, three in raw["discovered"]),
         log=None if raw["log"] is None else _digest(raw["log"]),
         seconds=_seconds(raw["seconds"]),
-        built_at=_natural(raw["built_at"]),
+        built_at=_natural(raw["built_at"], below=_END_OF_TIME),
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
         builder=_text(raw.get("builder", "")),
@@ -228,8 +229,8 @@ def _texts(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(_text(value) for value in values)
 
 
-def _natural(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def _natural(value: object, *, below: int = 1 << 64) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
         raise TypeError
     return value
 

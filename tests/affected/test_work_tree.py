@@ -10,6 +10,8 @@ import pytest
 from tests.affected.checkout import ALL, MANIFEST, WITH_LIB, Checkout, example
 from tests.layouts.repository import melange
 
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\n"
+
 
 def test_a_workspace_in_a_subfolder(empty: Checkout) -> None:
     """Only what is in the workspace counts, except where a link leads out of it."""
@@ -114,7 +116,7 @@ def test_what_git_ignores_is_the_same_in_both_states(checkout: Checkout) -> None
             "buildgraph.yaml": MANIFEST + "targets: {//:tool: {sources: [generated]}}\n",
             "generated/x.c": "x",
             "images/tool.yaml": "include: base.yaml\ncontents: {keyring: [own.rsa.pub], packages: [tool]}\n",
-            "own.rsa.pub": "key",
+            "own.rsa.pub": PUBLIC_KEY,
             "lib/excluded.txt": "x",
         }
     )
@@ -122,16 +124,19 @@ def test_what_git_ignores_is_the_same_in_both_states(checkout: Checkout) -> None
     checkout.git("rm", "-q", "--cached", "buildgraph.lock")
     checkout.commit()
     assert checkout.affected() == set()
-    checkout.write({"own.rsa.pub": "another", "generated/x.c": "y"})
+    checkout.write({"own.rsa.pub": PUBLIC_KEY + "another", "generated/x.c": "y"})
     assert checkout.affected() == set()
 
 
 def test_a_key_under_version_control(checkout: Checkout) -> None:
     """Counts for the images that show it."""
     checkout.commit(
-        {"own.rsa.pub": "key", "images/tool.yaml": "include: base.yaml\ncontents: {keyring: [own.rsa.pub], packages: [tool]}\n"}
+        {
+            "own.rsa.pub": PUBLIC_KEY,
+            "images/tool.yaml": "include: base.yaml\ncontents: {keyring: [own.rsa.pub], packages: [tool]}\n",
+        }
     )
-    checkout.write({"own.rsa.pub": "another"})
+    checkout.write({"own.rsa.pub": PUBLIC_KEY + "another"})
     rows = checkout.rows("--since", "HEAD")
     assert set(rows) == {"//images:tool"}
     assert rows["//images:tool"]["files"] == ["own.rsa.pub"]

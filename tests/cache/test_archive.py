@@ -311,6 +311,8 @@ def test_a_record_without_its_blobs_is_left_out(filled: Filled, other: Filled, t
         {"action": "0" * 64},
         {"document": "../../x"},
         {"packages": [{"name": "evil"}]},
+        {"built_at": 253_402_300_800},
+        {"processors": 1 << 64},
     ],
 )
 def test_what_is_no_record_is_left_out(filled: Filled, other: Filled, tmp_path: Path, change: dict[str, Any]) -> None:

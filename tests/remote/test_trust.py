@@ -80,6 +80,19 @@ def test_one_good_signature_among_several_is_enough(store: FolderStore, victim: 
     assert len(victim.look_up("deep", [key])) == 1
 
 
+def test_a_signature_counts_under_the_name_of_its_key_alone(store: FolderStore, tmp_path: Path) -> None:
+    """So a junk result costs one look for each key, however many signatures it has: a reader is not kept busy by it."""
+    _, key = give(store, tmp_path / "writer", CI, tier="trusted")
+    good = json.loads(_raw(store, "deep", key, "trusted"))
+    (signature,) = good["signatures"]
+    other = {"keyid": "ed25519:another", "sig": signature["sig"]}
+    junk = {"keyid": signature["keyid"], "sig": base64.b64encode(bytes(64)).decode()}
+    for signatures, found in (([other], 0), ([other] * 15 + [signature], 1), ([junk, signature], 1), ([signature, junk], 0)):
+        _put(store, "deep", key, "trusted", json.dumps({**good, "signatures": signatures}).encode())
+        reader = sharing(store, cas_in(tmp_path / "reader"), tier="trusted", writes=False)
+        assert len(reader.look_up("deep", [key])) == found
+
+
 def test_a_signature_of_something_else(store: FolderStore, victim: SharedCache, tmp_path: Path) -> None:
     """The signature of one result under the payload of another."""
     give(store, tmp_path / "good", CI, tier="trusted", name="one")
