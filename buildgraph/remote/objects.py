@@ -2,7 +2,7 @@
 
 Results lie under ``results/``, blobs under ``blobs/``, below the path of the address. Credentials come from where the clients of
 these services look: the environment (``AWS_*``, ``GOOGLE_*``, ``AZURE_*``), the machine's own identity, and
-``GOOGLE_APPLICATION_CREDENTIALS`` (https://docs.rs/object_store lists them).
+``GOOGLE_APPLICATION_CREDENTIALS`` (https://docs.rs/object_store lists them). Profiles of AWS are not among them.
 
 S3 and Google's storage answer 403 for what is not there to whoever may not list
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, "Permissions"). Such an answer is a miss where listing is

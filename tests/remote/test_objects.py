@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from buildgraph.keys.digest import digest_text
 from buildgraph.remote.objects import ObjectStore
 from buildgraph.remote.store import AbsentError, RefusedError
 from tests.remote.contract import KEYS, StoreContract
+from tests.remote.faults import heard, relay
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
 from tests.remote.servers import azurite, fake_gcs, strict_s3
 
@@ -97,6 +104,29 @@ def opened(scheme: str, environment: dict[str, str], monkeypatch: pytest.MonkeyP
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return ObjectStore(f"{scheme}://{BUCKET}/{folder.name}", 10)
+
+
+def test_google_application_credentials(google: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file that this names says who asks: each request has a token that its key signed."""
+    port = int(json.loads(google["GOOGLE_SERVICE_ACCOUNT_KEY"])["gcs_base_url"].rpartition(":")[2])
+    key = rsa.generate_private_key(65537, 2048)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"type": "service_account", "client_email": "ci@example.org", "private_key": secret, "private_key_id": "1"}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    sent: list[bytes] = []
+    with relay(port, heard(sent)) as way:
+        monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{way}")
+        store = ObjectStore(f"gs://{BUCKET}/{tmp_path.name}", 10)
+        store.put_result(KEYS[0], b"a result", [])
+        store.result(KEYS[0])  # which the server, asked under another port than its own, does not find
+    tokens = re.findall(rb"(?i)authorization: Bearer ([\w.-]+)", b"".join(sent))
+    assert len(tokens) == 2
+    for token in tokens:
+        signed, _, signature = token.rpartition(b".")
+        key.public_key().verify(base64.urlsafe_b64decode(signature + b"=="), signed, PKCS1v15(), SHA256())
+        claims = json.loads(base64.urlsafe_b64decode(signed.partition(b".")[2] + b"=="))
+        assert claims["iss"] == "ci@example.org"
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
