@@ -7,9 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -23,7 +21,8 @@ from buildgraph.remote.store import AbsentError, RefusedError
 from tests.remote.contract import KEYS, StoreContract
 from tests.remote.faults import heard, relay
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
-from tests.remote.servers import azurite, fake_gcs, strict_s3
+from tests.remote.servers import azurite, fake_gcs
+from tests.remote.strict import Strict
 
 BUCKET = "bucket"
 
@@ -144,55 +143,6 @@ def test_what_is_there_is_not_replaced(
         store.write(blob, tmp_path / "source")
     store.read(blob, stream)
     assert stream.getvalue() == b"right"
-
-
-@dataclass(frozen=True)
-class Strict:
-    """An S3 that checks who asks; its bucket ``strict`` belongs to an owner, who lets others in."""
-
-    url: str
-    owner: dict[str, str]
-
-    def user(self, *actions: str, of: str = "arn:aws:s3:::strict*") -> dict[str, str]:
-        """Credentials of a new user who may do these with the bucket's objects, or with the bucket."""
-        name = f"user{len(self._client('iam').list_users()['Users'])}"
-        statement = {"Effect": "Allow", "Action": actions, "Resource": of}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        self._client("iam").create_user(UserName=name)
-        self._client("iam").put_user_policy(UserName=name, PolicyName="x", PolicyDocument=policy)
-        made = self._client("iam").create_access_key(UserName=name)["AccessKey"]
-        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
-
-    def open(self, credentials: dict[str, str], path: str = "path") -> ObjectStore:
-        """The store as somebody sees it."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in {"AWS_ENDPOINT": self.url, "AWS_REGION": "us-east-1", **credentials}.items():
-                patch.setenv(name, value)
-            return ObjectStore(f"s3://strict/{path}", 10)
-
-    def begin(self) -> None:
-        """Makes the bucket, and has access control begin."""
-        from urllib3 import request
-
-        self._client("s3").create_bucket(Bucket="strict")
-        self.owner.update(self.user("*", of="*"))
-        assert request("POST", f"{self.url}/moto-api/reset-auth", body=b"0").status == 200
-
-    def _client(self, service: str) -> Any:
-        import boto3  # type: ignore[import-untyped]
-
-        key, secret = self.owner.get("AWS_ACCESS_KEY_ID", "x"), self.owner.get("AWS_SECRET_ACCESS_KEY", "x")
-        return boto3.client(
-            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
-        )
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
-    with strict_s3(tmp_path_factory.mktemp("strict")) as url:
-        made = Strict(url, {})
-        made.begin()
-        yield made
 
 
 class TestS3WithoutListing(StoreContract):
