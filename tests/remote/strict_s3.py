@@ -5,7 +5,7 @@ moto says 404 for what is not there to whoever may read. S3 says so to those alo
 every 404 for an object becomes a 403; all else is moto's, and so is who may do what.
 
 moto gives a role to whoever shows a token, and with access control on to nobody, for such a request is not signed. Here whoever
-has a token with the claims that the role's trust policy wants gets it (API_AssumeRoleWithWebIdentity of the reference of AWS STS).
+has a token with the claims that the role's trust policy wants gets it (AWS STS, API_AssumeRoleWithWebIdentity).
 Who signed the token is not looked at.
 """
 
