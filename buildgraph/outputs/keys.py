@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from buildgraph.apk import signing
 from buildgraph.errors import OutputError, ToolError
@@ -76,12 +77,15 @@ def make_key(path: Path) -> None:
 
 
 def _write_secret(path: Path, private: bytes, public: bytes | None = None) -> None:
-    """Writes a private key, never over an existing one, and beside it the public one."""
+    """Writes a private key, all of it or none and never over an existing one, and beside it the public one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(private)
+        with TemporaryDirectory(prefix=".bg-", dir=path.parent) as folder:
+            temporary = Path(folder, path.name)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(private)
+            os.link(temporary, path)
         if public is not None:
             path.with_name(path.name + ".pub").write_bytes(public)
     except FileExistsError as error:
@@ -106,7 +110,8 @@ def keep_from_git(path: Path, environment: Mapping[str, str]) -> bool:
         line = f"/{path.name}"
         if line in text.splitlines():
             return False
-        rules.write_text(f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n")
+        with rules.open("a") as stream:  # what is there stays, whatever happens
+            stream.write(f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n")
     except OSError as error:
         message = f"cannot have git ignore {path}: {error.strerror}"
         raise OutputError(message) from error

@@ -15,3 +15,4 @@ def test_builds_that_begin_at_once_sign_with_one_key(tmp_path: Path) -> None:
     assert sorted(made for _, made in found) == [False, False, True]
     assert {key for key, _ in found} == {found[0][0]}
     assert (tmp_path / "bg/buildgraph.rsa").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in (tmp_path / "bg").iterdir()) == ["buildgraph.rsa", "buildgraph.rsa.pub"]
