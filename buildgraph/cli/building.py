@@ -10,14 +10,16 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from buildgraph.cli import commands, quick, upkeep
 from buildgraph.cli.planning import planned, refuse_blocked
 from buildgraph.cli.session import Session
-from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError, legible
-from buildgraph.execute import process, scheduler
+from buildgraph.errors import BuildError, Interrupted, TargetError, ToolError, UsageError, legible
+from buildgraph.execute import git, process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
@@ -115,6 +117,7 @@ def local_executor(session: Session) -> Executor:
         cancelled=session.cancelled,
         sealed=session.settings.sealed,
         builder=_builder(session),
+        commit=cache(partial(_commit, session)),
     )
 
 
@@ -191,6 +194,17 @@ def _builder(session: Session) -> str:
         message = f"BG_BUILDER_ID is `{named}`, which is no URI"
         raise UsageError(message, hint="such as https://ci.example.org/builders/release")
     return named
+
+
+def _commit(session: Session) -> str:
+    """What the workspace is checked out from, as far as git can tell."""
+    root = session.settings.root
+    with suppress(ToolError, ValueError):  # no git, a repository of another user's, links
+        repository = git.find_repository(root, session.settings.environment)
+        if repository is not None and repository.top is not None:
+            made = (folder for folder in (session.out_folder, session.cache_folder) if folder.is_relative_to(repository.top))
+            return repository.state(root, *made)
+    return ""
 
 
 def signing_key_path(session: Session) -> Path:

@@ -97,6 +97,7 @@ class Executor(Struct):
     cancelled: threading.Event
     sealed: bool = True
     builder: str = ""
+    commit: Callable[[], str] = lambda: ""
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action, or takes the result of another process that ran it meanwhile.
@@ -148,6 +149,7 @@ class Executor(Struct):
             tools={"melange": self.tools.melange_version, "apko": self.tools.apko_version},
             sealed=self.sealed,
             builder=self.builder,
+            commit=self.commit(),
             scratch=seen.scratch,
             processors=seen.processors,
         )

@@ -28,6 +28,8 @@ _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 _GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 # Files of a commit can look like a repository of their own, whose settings name programs to run: none is taken for one.
 _TO_FIND = ("safe.bareRepository=explicit",)
+# The index stays as it is, and no program says what has changed.
+_LOOKING = ("core.fsmonitor=false", "core.untrackedCache=false")
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -61,11 +63,12 @@ class Repository(Struct, frozen=True, dict=True):
         index: Index | None = None,
         fine: Collection[int] = (0,),
         separator: str = "\0",
+        settings: Iterable[str] = (),
     ) -> str:
         """What git prints, working on ``index`` instead of its own; ``given`` are the lines of its input, ``fine`` exit codes."""
         place = index.files if index else self.top or self.folder
         env = {**self.environment, "GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(place)}
-        settings = _ALWAYS
+        settings = (*_ALWAYS, *settings)
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index.file)
             settings = _FOR_AN_INDEX
@@ -86,6 +89,19 @@ class Repository(Struct, frozen=True, dict=True):
             message = f"`{name}` is no commit"
             raise UsageError(message)
         return commit
+
+    def state(self, folder: Path, *beside: Path) -> str:
+        """The commit of HEAD, with a ``+`` where the files of a folder are others than it has; empty where there is no commit.
+
+        What lies ``beside``, such as outputs, does not count, nor do submodules, in which git would run what their settings name.
+        """
+        commit = self._parsed("HEAD^{commit}")
+        if not commit or self.top is None:
+            return ""
+        places = [f":(top,literal){folder.relative_to(self.top)}"]
+        places += [f":(top,exclude,literal){one.relative_to(self.top)}" for one in beside]
+        status = ("status", "--porcelain", "--ignore-submodules=all", "--", *places)
+        return f"{commit}+" if self.ask(*status, settings=_LOOKING) else commit
 
     def merge_base(self, commit: str) -> str:
         """The commit at which the history of HEAD and that of another commit parted. Raises UsageError where there is none."""

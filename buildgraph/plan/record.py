@@ -41,9 +41,9 @@ class Record(Struct, frozen=True):
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
     (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
-    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
-    ``tier`` says who is answerable for it, ``fetched`` that another machine made it; ``envelope`` is the blob with what that
-    machine signed, where it is kept.
+    ``commit`` what the workspace was at, with a ``+`` where files were others, ``scratch`` where its temporary files lay
+    ("memory" or "disk"), ``processors`` how many it could use; empty where not known; ``tier`` says who is answerable for it,
+    ``fetched`` that another machine made it; ``envelope`` is the blob with what that machine signed, where it is kept.
     """
 
     action: Digest
@@ -58,6 +58,7 @@ class Record(Struct, frozen=True):
     tools: Mapping[str, str] = field(default_factory=dict)
     sealed: bool = True
     builder: str = ""
+    commit: str = ""
     scratch: str = ""
     processors: int = 0
     tier: str = LOCAL
@@ -119,6 +120,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "tools": dict(record.tools),
         "sealed": record.sealed,
         "builder": record.builder,
+        "commit": record.commit,
         "scratch": record.scratch,
         "processors": record.processors,
         "tier": record.tier,
@@ -154,6 +156,7 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
         builder=_text(raw.get("builder", "")),
+        commit=_text(raw.get("commit", "")),
         scratch=_text(raw.get("scratch", "")),
         processors=_natural(raw.get("processors", 0)),
         tier=_text(raw.get("tier", LOCAL)),
