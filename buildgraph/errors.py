@@ -21,10 +21,14 @@ Anything else that escapes is a defect of bg (exit code 70).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 INTERNAL_ERROR = 70
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+# Control characters but for tabs and newlines, and lone surrogates, which no terminal is sent.
+_ILLEGIBLE = dict.fromkeys((*range(9), *range(0xB, 0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)), "\ufffd")
 _LONGEST_NAME = 200  # comparing texts takes time with the square of their length
 
 
@@ -155,6 +159,14 @@ class Interrupted(BgError):  # noqa: N818 - it is an event that unwinds like an 
     """The user or the system asked bg to stop."""
 
     exit_code = 130
+
+
+def legible(text: str) -> str:
+    """A text for a terminal, which what others wrote into it must not steer: without colours, control characters replaced.
+
+    So are lone surrogates: what is not UTF-8 in a file's name.
+    """
+    return _COLOUR.sub("", text).translate(_ILLEGIBLE)
 
 
 def excerpt_with_caret(place: Place) -> list[str]:

@@ -15,7 +15,7 @@ from buildgraph.structs import Struct
 
 INDEX_NAME = "APKINDEX"
 # apkindex.go: DefaultMaxAPKIndexDecompressedSize.
-_MAX_INDEX_SIZE = 300 << 20
+MAX_INDEX_SIZE = 300 << 20
 _UINT64_MAX = (1 << 64) - 1
 _INT64_MAX = (1 << 63) - 1
 _UINT64_DIGITS = 20
@@ -113,7 +113,7 @@ def read_index_archive(content: bytes, path: str = f"{INDEX_NAME}.tar.gz") -> li
     text: str | None = None
     with malformed(path, "the index"):
         # To the end, although the text comes first: only there does gzip find out that bytes have changed.
-        for info, file in inflated_members(io.BytesIO(content), _MAX_INDEX_SIZE):
+        for info, file in inflated_members(io.BytesIO(content), MAX_INDEX_SIZE):
             if info.name == INDEX_NAME and file is not None:
                 text = file.read().decode("utf-8", "replace")
     if text is None:

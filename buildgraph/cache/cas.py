@@ -168,7 +168,7 @@ class Cas:
             hasher.update(data)
             if hasher.hexdigest() == digest:
                 return data
-        self._quarantine(digest)
+            self._quarantine(digest, stream)
         raise MissingBlobError(digest)
 
     def verify(self, digest: Hex) -> bool:
@@ -177,9 +177,9 @@ class Cas:
             with self._checking(digest) as stream:
                 if self._digest_of(stream) == digest:
                     return True
+                self._quarantine(digest, stream)
         except MissingBlobError:
-            return False
-        self._quarantine(digest)
+            pass
         return False
 
     def is_sound(self, digest: Hex) -> bool:
@@ -381,9 +381,12 @@ class Cas:
                 self._quarantine(digest)
             raise MissingBlobError(digest) from error
 
-    def _quarantine(self, digest: Hex) -> None:
-        # A cache that cannot be written keeps the wrong blob; it is reported as missing all the same.
+    def _quarantine(self, digest: Hex, read: BinaryIO | None = None) -> None:
+        # A cache that cannot be written keeps the wrong blob; it is reported as missing all the same. What another process has
+        # put in place of what was read stays.
         with suppress(OSError):
+            if read is not None and not os.path.samestat(os.fstat(read.fileno()), os.lstat(self.path(digest))):
+                return
             folder = self._root / "quarantine"
             folder.mkdir(exist_ok=True)
             self.path(digest).replace(folder / f"{digest}.{uuid4().hex[:8]}")

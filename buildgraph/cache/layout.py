@@ -14,6 +14,8 @@ from buildgraph.errors import CacheError
 FORMAT = 1
 COMPATIBLE = frozenset({1})
 
+# What lies in a cache that is being made, or emptied, and at the top of a disk.
+_HARMLESS = frozenset({"CACHEDIR.TAG", "users.lock", "lost+found"})
 # The signature is given by https://bford.info/cachedir/.
 _CACHEDIR_TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of bg (buildgraph); it can be removed at any time.
@@ -63,7 +65,7 @@ def _version(root: Path) -> int | None:
 
 def _begin(root: Path) -> None:
     """Write the files that mark a cache, FORMAT last of those that matter. Raises OSError, CacheError."""
-    others = sorted(name for name in os.listdir(root) if not name.startswith(".") and name not in {"CACHEDIR.TAG", "lost+found"})
+    others = sorted(name for name in os.listdir(root) if not name.startswith(".") and name not in _HARMLESS)
     if others and _version(root) is None:
         raise CacheError(
             f"{root} is not a cache: it holds {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else ""),

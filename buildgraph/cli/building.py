@@ -10,14 +10,16 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from buildgraph.cli import commands, quick, upkeep
 from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
-from buildgraph.errors import BuildError, Interrupted, TargetError, UsageError
-from buildgraph.execute import process, scheduler
+from buildgraph.errors import BuildError, Interrupted, TargetError, ToolError, UsageError, legible
+from buildgraph.execute import git, process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
 from buildgraph.execute.runner import LocalRunner
@@ -53,12 +55,12 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         load_key(signing_key_path(session))  # what cannot be signed is not built first
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
     stamps, rows = export_results(wanted, result, session)
-    text = _answer(rows, result, options)
+    text = legible(_answer(rows, result, options))
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
-        answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
+        answer = legible(_answer(rows, quiet_result, options)) if options.json else f"{text}{nothing_to_do}\n"
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
@@ -117,6 +119,7 @@ def local_executor(session: Session) -> Executor:
         sealed=session.settings.sealed,
         builder=_builder(session),
         say=session.console.say,
+        commit=cache(partial(_commit, session)),
     )
 
 
@@ -193,6 +196,17 @@ def _builder(session: Session) -> str:
         message = f"BG_BUILDER_ID is `{named}`, which is no URI"
         raise UsageError(message, hint="such as https://ci.example.org/builders/release")
     return named
+
+
+def _commit(session: Session) -> str:
+    """What the workspace is checked out from, as far as git can tell."""
+    root = session.settings.root
+    with suppress(ToolError, ValueError):  # no git, a repository of another user's, links
+        repository = git.find_repository(root, session.settings.environment)
+        if repository is not None and repository.top is not None:
+            made = (folder for folder in (session.out_folder, session.cache_folder) if folder.is_relative_to(repository.top))
+            return repository.state(root, *made)
+    return ""
 
 
 def signing_key_path(session: Session) -> Path:

@@ -6,6 +6,7 @@ import argparse
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ class _Cache:
 
 
 def _select(patterns: Sequence[str], known: Iterable[str], session: Session) -> set[str]:
-    there = {labels.parse_label(target) for target in known}
+    there = set[labels.Label]()
+    for target in known:
+        with suppress(UsageError):  # a record may say anything, and must not keep others from being found
+            there.add(labels.parse_label(target))
     if not there:
         message = f"nothing there matches {' '.join(patterns)}"
         raise TargetError(message, hint="`bg cache ls` lists results, `bg cache pin` pinned targets")

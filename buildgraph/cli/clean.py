@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from buildgraph.cache.files import remove_tree
+from buildgraph.cache.layout import prepare
 from buildgraph.cli.commands import show
 from buildgraph.cli.session import Session
 from buildgraph.errors import CacheError, OutputError
@@ -17,7 +18,8 @@ from buildgraph.report.views import to_json
 from buildgraph.structs import Struct, asdict
 from buildgraph.workspace.manifest import OUTPUTS
 
-_KEPT = frozenset({".gitkeep", ".gitignore"})  # the cache's folder itself stays: it may be under version control
+# The cache stays one, empty: whoever waits for it goes on in it, and its folder may be under version control.
+_KEPT = frozenset({".gitkeep", ".gitignore", "CACHEDIR.TAG", "FORMAT", "users.lock"})
 
 
 class Removal(Struct, frozen=True):
@@ -33,13 +35,14 @@ def clean(options: argparse.Namespace, session: Session) -> int:
     out, cache = session.out_folder, session.cache_folder
     outputs = [folder for name in OUTPUTS if (folder := out / name).is_dir() and not folder.is_symlink()]
     removals = [_measured(folder, [folder]) for folder in outputs]
-    cached = []
-    if options.cache and (cache / "FORMAT").is_file():
-        cached = [path for path in cache.iterdir() if path.name not in _KEPT]
+    is_cache = options.cache and (cache / "FORMAT").is_file()
+    if is_cache and (cached := _content(cache)):
         removals.append(_measured(cache, cached))
     if not options.dry_run:
         _remove_outputs(out, outputs)
-        _remove_cached(cached)
+    if is_cache and not options.dry_run:
+        with session.use.alone():
+            _empty(cache)
     show([to_json([asdict(removal) for removal in removals])] if options.json else _lines(removals, dry_run=options.dry_run))
     return 0
 
@@ -74,12 +77,18 @@ def _remove_outputs(out: Path, folders: Sequence[Path]) -> None:
         out.rmdir()
 
 
-def _remove_cached(paths: Sequence[Path]) -> None:
-    for path in paths:
+def _content(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.name not in _KEPT]
+
+
+def _empty(cache: Path) -> None:
+    for path in _content(cache):
         gone = remove_tree(path) if path.is_dir() and not path.is_symlink() else _unlink(path)
         if not gone:
             message = f"cannot remove {path}"
             raise CacheError(message)
+    _unlink(cache / "FORMAT")  # which may be another bg's
+    prepare(cache)
 
 
 def _unlink(path: Path) -> bool:

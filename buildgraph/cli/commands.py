@@ -16,7 +16,7 @@ from buildgraph.cli import quick
 from buildgraph.cli.places import user_cache, user_config
 from buildgraph.cli.session import Session
 from buildgraph.cli.settings import Settings, tools_folder
-from buildgraph.errors import UsageError
+from buildgraph.errors import BgError, Place, UsageError, legible
 from buildgraph.plan.record import LOCAL
 from buildgraph.report import views
 from buildgraph.report.console import Console, colours_wanted
@@ -47,6 +47,10 @@ def run(options: argparse.Namespace, environment: Mapping[str, str], look: quick
     with session.closing:
         try:
             return _command(options.command)(options, session)
+        except BgError as error:
+            if error.where is not None and _leads_out(session.settings.root, error.where.path):
+                raise _without_content(error, error.where) from None
+            raise
         finally:
             session.finish_sharing()
             session.save_state()  # what was learnt holds after an error too
@@ -70,6 +74,26 @@ _MODULES = {
     "run": ("building", "run_image"),
     **{name: (name, name) for name in ("affected", "cache", "clean", "explain", "fetch", "inspect", "lock", "log", "verify")},
 }
+
+
+def _leads_out(root: Path, path: str) -> bool:
+    """Whether a file of the workspace is elsewhere by a link: neither there nor in the repository that the workspace is in.
+
+    Absolute paths are those of the user's own files.
+    """
+    if os.path.isabs(path):  # noqa: PTH117 - a text
+        return False
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    return not (root / path).resolve().is_relative_to(top.resolve())
+
+
+def _without_content(error: BgError, where: Place) -> BgError:
+    """An error that shows nothing of the file that it is about: whoever made the link may read the message, and not the file."""
+    shown = BgError(
+        "this file is a link to one outside of the repository, which cannot be used", where=Place(where.path, where.line)
+    )
+    shown.exit_code = error.exit_code
+    return shown
 
 
 def _telling_unless(cancelled: threading.Event) -> Callable[[sys.UnraisableHookArgs], object]:
@@ -115,9 +139,8 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
 
 
 def show(lines: list[str]) -> None:
-    """Prints lines of a command's result; what is not UTF-8 in a file's name is shown as a replacement character."""
-    text = "".join(f"{line}\n" for line in lines)
-    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """Prints lines of a command's result."""
+    sys.stdout.write(legible("".join(f"{line}\n" for line in lines)))
 
 
 def plan(options: argparse.Namespace, session: Session) -> int:
@@ -133,7 +156,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
     if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
-        session.remember(asked, session.cache_seen, "".join(f"{line}\n" for line in lines))
+        session.remember(asked, session.cache_seen, legible("".join(f"{line}\n" for line in lines)))
     return 0
 
 

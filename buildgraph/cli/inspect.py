@@ -50,6 +50,7 @@ def _lines(name: str, record: Record, session: Session) -> list[str]:
     facts = [
         ("built", f"{datetime.fromtimestamp(record.built_at, UTC):%Y-%m-%d %H:%M:%S} UTC, in {record.seconds:.1f} s"),
         ("with", ", ".join(f"{tool} {version}" for tool, version in _tools(name, record, session))),
+        *([("commit", record.commit)] if record.commit else []),
         ("action", record.action),
     ]
     lines = shown.built_lines(name, facts)
@@ -80,6 +81,7 @@ def _json(name: str, record: Record, session: Session) -> dict[str, Any]:
         "tools": dict(record.tools),
         "sealed": record.sealed,
         "builder": record.builder,
+        "commit": record.commit,
     }
     if node.kind == "package":
         packages = inspection.packages_of(record, lambda output: _blob(output, session))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from buildgraph.cli.built import record_of, unbuilt
 from buildgraph.cli.commands import show
@@ -22,10 +21,8 @@ def log(options: argparse.Namespace, session: Session) -> int:
         if said is None:
             message = f"the log of {name} is in no cache any more"
             raise CacheError(message, hint="`bg verify` builds a target again")
-        if len(names) > 1:
-            show([f"== {name}"])
-        sys.stdout.flush()
-        sys.stdout.buffer.write(said)
+        show([f"== {name}"] if len(names) > 1 else [])
+        show(said.decode("utf-8", "replace").rstrip("\n").split("\n"))
     return 0
 
 

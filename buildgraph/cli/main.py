@@ -85,13 +85,13 @@ def _undelivered() -> str:
 
 def _told(error: Exception | None) -> int:
     """Says on standard error what went wrong (None: nothing but that standard output takes no more); the exit code."""
-    from buildgraph.errors import INTERNAL_ERROR, BgError, OutputError
+    from buildgraph.errors import INTERNAL_ERROR, BgError, OutputError, legible
 
     undelivered = _undelivered()
     if undelivered:
         error = OutputError(f"cannot write to standard output: {undelivered}")
     if isinstance(error, BgError):
-        sys.stderr.write(error.render() + "\n")
+        sys.stderr.write(legible(error.render()) + "\n")
         return error.exit_code
     import traceback
 

@@ -98,6 +98,7 @@ class Executor(Struct):
     sealed: bool = True
     builder: str = ""
     say: Callable[[str], None] = lambda _: None
+    commit: Callable[[], str] = lambda: ""
 
     def run(self, action: Action, waiting: Callable[[str], None]) -> tuple[Record, Outcome]:
         """Runs an action, or takes the result of another process that ran it meanwhile.
@@ -154,6 +155,7 @@ class Executor(Struct):
             tools={"melange": self.tools.melange_version, "apko": self.tools.apko_version},
             sealed=self.sealed,
             builder=self.builder,
+            commit=self.commit(),
             scratch=seen.scratch,
             processors=seen.processors,
         )

@@ -23,8 +23,8 @@ _LONGEST = 60.0  # seconds between attempts, whatever the server asks for
 _MIRRORS = "`mirrors:` in the manifest can name another place"
 
 
-def download(address: str, target: Path, *, access: Access | None = None) -> None:
-    """Puts what lies at ``address`` into ``target``, which appears when it is whole.
+def download(address: str, target: Path, *, access: Access | None = None, most: int | None = None) -> None:
+    """Puts what lies at ``address`` into ``target``, which appears when it is whole; at most ``most`` bytes.
 
     What passes (cut connections, silence, 429, 500 and the like) is tried again after a pause, going on where the server can.
     Raises NoSuchFileError where there is no such file, RepositoryError for what else the server or the network does, CacheError
@@ -33,7 +33,7 @@ def download(address: str, target: Path, *, access: Access | None = None) -> Non
     partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with partial.open("wb") as stream:
-            _Transfer(address, stream, access or Access()).run()
+            _Transfer(address, stream, access or Access(), most).run()
         partial.replace(target)
     except OSError as error:
         raise fault(error, f"write {target.name} to the cache") from error
@@ -55,6 +55,7 @@ class _Transfer(Struct):
     address: str
     stream: BinaryIO
     access: Access
+    most: int | None = None
     identity: str = ""
 
     def run(self) -> None:
@@ -101,6 +102,9 @@ class _Transfer(Struct):
         self.identity = _identity(answer)
         while chunk := answer.read1(_CHUNK):
             self.stream.write(chunk)
+            if self.most is not None and self.stream.tell() > self.most:
+                message = f"{without_login(self.address)} has more than {self.most} bytes"
+                raise RepositoryError(message, hint=_MIRRORS)
             _wait(self.access, 0)
 
 

@@ -26,6 +26,10 @@ _OF_A_HOOK = frozenset({
 _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 # A server that sends less than this many bytes a second for so many seconds is given up.
 _GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+# Files of a commit can look like a repository of their own, whose settings name programs to run: none is taken for one.
+_TO_FIND = ("safe.bareRepository=explicit",)
+# The index stays as it is, and no program says what has changed.
+_LOOKING = ("core.fsmonitor=false", "core.untrackedCache=false")
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -59,11 +63,12 @@ class Repository(Struct, frozen=True, dict=True):
         index: Index | None = None,
         fine: Collection[int] = (0,),
         separator: str = "\0",
+        settings: Iterable[str] = (),
     ) -> str:
         """What git prints, working on ``index`` instead of its own; ``given`` are the lines of its input, ``fine`` exit codes."""
         place = index.files if index else self.top or self.folder
         env = {**self.environment, "GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(place)}
-        settings = _ALWAYS
+        settings = (*_ALWAYS, *settings)
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index.file)
             settings = _FOR_AN_INDEX
@@ -84,6 +89,19 @@ class Repository(Struct, frozen=True, dict=True):
             message = f"`{name}` is no commit"
             raise UsageError(message)
         return commit
+
+    def state(self, folder: Path, *beside: Path) -> str:
+        """The commit of HEAD, with a ``+`` where the files of a folder are others than it has; empty where there is no commit.
+
+        What lies ``beside``, such as outputs, does not count, nor do submodules, in which git would run what their settings name.
+        """
+        commit = self._parsed("HEAD^{commit}")
+        if not commit or self.top is None:
+            return ""
+        places = [f":(top,literal){folder.relative_to(self.top)}"]
+        places += [f":(top,exclude,literal){one.relative_to(self.top)}" for one in beside]
+        status = ("status", "--porcelain", "--ignore-submodules=all", "--", *places)
+        return f"{commit}+" if self.ask(*status, settings=_LOOKING) else commit
 
     def merge_base(self, commit: str) -> str:
         """The commit at which the history of HEAD and that of another commit parted. Raises UsageError where there is none."""
@@ -158,7 +176,10 @@ class Repository(Struct, frozen=True, dict=True):
         listed = self.ask("config", "-z", "--blob", f"{commit}:.gitmodules", "--get-regexp", r"\.path$", fine=(0, 1, 128))
         names = {place: key.removesuffix(".path") for key, _, place in (item.partition("\n") for item in _split(listed))}
         modules = Path(self.ask("rev-parse", "--path-format=absolute", "--git-common-dir").removesuffix("\n")) / "modules"
-        folder = modules / names.get(path, path).removeprefix("submodule.")
+        name = names.get(path, path).removeprefix("submodule.")
+        if name.startswith("/") or ".." in name.split("/"):  # git takes no such name either: files of a commit could be there
+            return None
+        folder = modules / name
         return Repository(folder, None, self.environment) if folder.is_dir() else None
 
 
@@ -194,7 +215,7 @@ def find_repository(folder: Path, environment: Mapping[str, str]) -> Repository 
     env = {name: value for name, value in environment.items() if name not in _OF_A_HOOK} | _SETTINGS
     questions = ("--show-toplevel", "--absolute-git-dir", "--is-shallow-repository")
     try:
-        answer = os.fsdecode(_git(("rev-parse", *questions), env, folder))
+        answer = os.fsdecode(_git(("rev-parse", *questions), env, folder, _TO_FIND))
     except ToolError as error:
         if "not a git repository" in error.details or "must be run in a work tree" in error.details:
             return None

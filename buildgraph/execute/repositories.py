@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from buildgraph.apk.index import IndexEntry, read_index_archive
+from buildgraph.apk.index import MAX_INDEX_SIZE, IndexEntry, read_index_archive
 from buildgraph.cache.cas import Cas
 from buildgraph.cache.files import fault, faults, is_full
 from buildgraph.cache.records import Records
@@ -28,6 +28,7 @@ from buildgraph.workspace.state import stamp_to_read
 from buildgraph.workspace.stats import stamp
 
 INDEX = "APKINDEX.tar.gz"
+_MOST_OF_A_KEY = 64 << 10  # bytes
 SEED = ".seed"  # what the example repository calls its mirror
 
 
@@ -87,13 +88,14 @@ class Repositories(Struct):
         target = folder / architecture / INDEX
         target.parent.mkdir(parents=True, exist_ok=True)
         self.progress(f"fetching the index of {repository} for {architecture}")
-        self._download(f"{location}/{architecture}/{INDEX}", target)
+        self._download(f"{location}/{architecture}/{INDEX}", target, most=MAX_INDEX_SIZE)
         return folder
 
     def key_file(self, line: str) -> Path:
         """The public key that a keyring line names, as a file of the same name.
 
-        A copy is kept, so that planning needs no repository once a key was seen; a folder's own file goes before it.
+        A copy is kept, so that planning needs no repository once a key was seen; a folder's own file goes before it. Raises
+        RepositoryError for what is no public key: it would lie in the box and in the image, whatever file a recipe names.
         """
         location = self.location(line)
         kept = self.folder / "keys" / digest_text(location)[:16] / location.rpartition("/")[2]
@@ -109,6 +111,7 @@ class Repositories(Struct):
             if kept.is_file():
                 return kept
             raise self._missing(line, path, None)
+        _expect_public_key(path, location)
         if not kept.is_file() or kept.read_bytes() != path.read_bytes():
             self._keep(path, kept)
         return path
@@ -116,12 +119,9 @@ class Repositories(Struct):
     def _fetch_key(self, location: str, kept: Path) -> None:
         with self.cas.scratch() as scratch:
             copy = scratch / kept.name
-            self._download(location, copy)
-            if b"-----BEGIN PUBLIC KEY-----" not in copy.read_bytes():
-                message = f"what lies at {location} is no public key"
-                raise RepositoryError(
-                    message, hint="look at it: does something between here and there answer with a page for people?"
-                )
+            self._download(location, copy, most=_MOST_OF_A_KEY)
+            hint = "look at it: does something between here and there answer with a page for people?"
+            _expect_public_key(copy, location, hint)
             with faults(f"write to the cache in {self.folder}"):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 copy.replace(kept)
@@ -182,13 +182,13 @@ class Repositories(Struct):
                 raise _gone(locked, location) from error
             raise self._missing(f"{target.name} of {locked.repository}", Path(location), error) from error
 
-    def _download(self, address: str, target: Path) -> None:
+    def _download(self, address: str, target: Path, *, most: int | None = None) -> None:
         if self.access is None:
             message = f"{address} is not at hand, and may not be fetched now"
             raise RepositoryError(message, hint="`bg fetch` brings it")
         from buildgraph.execute.download import download  # a plan downloads nothing
 
-        download(address, target, access=self.access)
+        download(address, target, access=self.access, most=most)
 
     def _missing(self, what: str, path: Path, error: OSError | None) -> RepositoryError:
         reason = (error.strerror if error else None) or "no such file"
@@ -198,6 +198,15 @@ class Repositories(Struct):
         if absent == [SEED]:
             hint += "; `make seed` makes it"
         return RepositoryError(f"cannot read {what} at {path}: {reason}", hint=hint)
+
+
+def _expect_public_key(path: Path, location: str, hint: str = "") -> None:
+    """Raises RepositoryError for a file that is none, or has something besides that nobody is to know."""
+    with path.open("rb") as stream:
+        data = stream.read(_MOST_OF_A_KEY + 1)
+    if len(data) > _MOST_OF_A_KEY or b"-----BEGIN PUBLIC KEY-----" not in data or b"PRIVATE KEY-----" in data:
+        message = f"what lies at {location} is no public key"
+        raise RepositoryError(message, hint=hint)
 
 
 def _of(architecture: str, entry: IndexEntry) -> IndexEntry:

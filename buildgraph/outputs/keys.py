@@ -5,9 +5,12 @@ A private key must not get into a repository by accident: it is for its owner al
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from buildgraph.apk import signing
 from buildgraph.errors import OutputError, ToolError
@@ -34,12 +37,18 @@ def load_key(path: Path) -> SigningKey:
 
 
 def user_key(folder: Path) -> tuple[SigningKey, bool]:
-    """The user's own key, and whether it had to be made."""
+    """The user's own key, and whether it had to be made: by one of several that want it at once, while the others wait."""
     path = folder / f"{DEFAULT_NAME}.rsa"
-    made = not path.exists()
-    if made:
-        make_key(path)
-    return load_key(path), made
+    with ExitStack() as locked:
+        with suppress(OSError):  # making it tells what is wrong with the folder; locks are not everywhere
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            locked.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        made = not path.exists()
+        if made:
+            make_key(path)
+        return load_key(path), made
 
 
 def new_key(path: Path, environment: Mapping[str, str]) -> bool:
@@ -68,12 +77,15 @@ def make_key(path: Path) -> None:
 
 
 def _write_secret(path: Path, private: bytes, public: bytes | None = None) -> None:
-    """Writes a private key, never over an existing one, and beside it the public one."""
+    """Writes a private key, all of it or none and never over an existing one, and beside it the public one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(private)
+        with TemporaryDirectory(prefix=".bg-", dir=path.parent) as folder:
+            temporary = Path(folder, path.name)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(private)
+            os.link(temporary, path)
         if public is not None:
             path.with_name(path.name + ".pub").write_bytes(public)
     except FileExistsError as error:
@@ -98,7 +110,8 @@ def keep_from_git(path: Path, environment: Mapping[str, str]) -> bool:
         line = f"/{path.name}"
         if line in text.splitlines():
             return False
-        rules.write_text(f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n")
+        with rules.open("a") as stream:  # what is there stays, whatever happens
+            stream.write(f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n")
     except OSError as error:
         message = f"cannot have git ignore {path}: {error.strerror}"
         raise OutputError(message) from error

@@ -17,6 +17,7 @@ FORMAT = 1
 LOCAL = "local"  # the tier of what somebody builds for himself
 MAX_OUTPUTS = 100_000
 _LONGEST = 1e9  # seconds that an action may have taken
+_END_OF_TIME = 253_402_300_800  # seconds since 1970 from which on there are no dates: the year 10000
 
 
 class Output(Struct, frozen=True):
@@ -40,9 +41,9 @@ class Record(Struct, frozen=True):
 
     ``action`` is the action key; ``document`` and ``log`` are blobs; ``packages`` are the index entries of the packages made
     (with the checksums of their canonical form); ``sealed`` says that the box was used. ``builder`` is a URI for who ran it,
-    ``scratch`` where its temporary files lay ("memory" or "disk"), ``processors`` how many it could use; empty where not known;
-    ``tier`` says who is answerable for it, ``fetched`` that another machine made it; ``envelope`` is the blob with what that
-    machine signed, where it is kept.
+    ``commit`` what the workspace was at, with a ``+`` where files were others, ``scratch`` where its temporary files lay
+    ("memory" or "disk"), ``processors`` how many it could use; empty where not known; ``tier`` says who is answerable for it,
+    ``fetched`` that another machine made it; ``envelope`` is the blob with what that machine signed, where it is kept.
     """
 
     action: Digest
@@ -57,6 +58,7 @@ class Record(Struct, frozen=True):
     tools: Mapping[str, str] = field(default_factory=dict)
     sealed: bool = True
     builder: str = ""
+    commit: str = ""
     scratch: str = ""
     processors: int = 0
     tier: str = LOCAL
@@ -118,6 +120,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "tools": dict(record.tools),
         "sealed": record.sealed,
         "builder": record.builder,
+        "commit": record.commit,
         "scratch": record.scratch,
         "processors": record.processors,
         "tier": record.tier,
@@ -149,10 +152,11 @@ def _record(raw: Mapping[str, Any], action: Digest) -> Record | None:
         discovered=tuple(Discovered(_text(one), _text(two), _text(three)) for one, two, three in raw["discovered"]),
         log=None if raw["log"] is None else _digest(raw["log"]),
         seconds=_seconds(raw["seconds"]),
-        built_at=_natural(raw["built_at"]),
+        built_at=_natural(raw["built_at"], below=_END_OF_TIME),
         tools={_text(name): _text(version) for name, version in raw["tools"].items()},
         sealed=raw["sealed"] is True,
         builder=_text(raw.get("builder", "")),
+        commit=_text(raw.get("commit", "")),
         scratch=_text(raw.get("scratch", "")),
         processors=_natural(raw.get("processors", 0)),
         tier=_text(raw.get("tier", LOCAL)),
@@ -228,8 +232,8 @@ def _texts(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(_text(value) for value in values)
 
 
-def _natural(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def _natural(value: object, *, below: int = 1 << 64) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
         raise TypeError
     return value
 

@@ -57,7 +57,7 @@ def _objects(url: str, access: Access) -> Store:
     try:
         from buildgraph.remote.objects import ObjectStore
 
-        return ObjectStore(url, access.timeout)
+        return ObjectStore(url, access.timeout, aws=access.aws)
     except ModuleNotFoundError as error:
         raise _lacking(url, "objects") from error
     except StoreError as error:

@@ -88,6 +88,8 @@ class FolderStore:
     @contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
         self._root.stat()
+        if path.parent.is_symlink() or path.parent.parent.is_symlink():  # others who write here do not say where else bg writes
+            raise OSError(errno.ELOOP, "a folder of the store is a link")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name[:16]}.{uuid4().hex}")
         try:

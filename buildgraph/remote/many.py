@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import closing
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.store import Arriving, Blob, ManyStore, StoreError
 from buildgraph.structs import Struct
 
+_AHEAD = 50  # answers that are on their way, or that nobody has looked at yet: each may be as large as a result
 _POLL = 0.05  # seconds between looks at whether the user has given up
 _Asked = TypeVar("_Asked")
 _Told = TypeVar("_Told")
@@ -65,8 +67,9 @@ class Many(Struct, frozen=True):
                 answers.put((one, error))
 
         futures: list[Future[None]] = []
+        following = iter(asked)
         try:
-            futures.extend(self.workers.submit(run, one) for one in asked)
+            futures.extend(self.workers.submit(run, one) for one in islice(following, _AHEAD))
             left = len(futures)
             while left and not self.cancelled():
                 try:
@@ -74,6 +77,9 @@ class Many(Struct, frozen=True):
                 except Empty:
                     continue
                 left -= 1
+                for next_one in islice(following, 1):
+                    futures.append(self.workers.submit(run, next_one))
+                    left += 1
                 if isinstance(answer, BaseException) and not isinstance(answer, StoreError):
                     raise answer
                 yield one, answer

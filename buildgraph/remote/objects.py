@@ -2,7 +2,7 @@
 
 Results lie under ``results/``, blobs under ``blobs/``, below the path of the address. Credentials come from where the clients of
 these services look: the environment (``AWS_*``, ``GOOGLE_*``, ``AZURE_*``), the machine's own identity, and
-``GOOGLE_APPLICATION_CREDENTIALS`` (https://docs.rs/object_store lists them).
+``GOOGLE_APPLICATION_CREDENTIALS`` (https://docs.rs/object_store lists them); profiles of AWS by way of `buildgraph.remote.aws`.
 
 S3 and Google's storage answer 403 for what is not there to whoever may not list
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, "Permissions"). Such an answer is a miss where listing is
@@ -15,7 +15,7 @@ import asyncio
 import io
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from datetime import timedelta
@@ -39,6 +39,7 @@ _AT_ONCE = 8 << 20  # bytes that are sent in one request; only then can the serv
 _PART, _PARTS = 5 << 20, 2  # bytes of a part of what is larger, the least that S3 takes; and those under way
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]+)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_CREDENTIALS = re.compile(r"credential provider: \w+: (.*)")
 _SYSTEM = re.compile(r'message: "([^"]+)"')
 _SILENT = "the server fell silent"
 
@@ -47,9 +48,10 @@ class ObjectStore:
     """The bucket, or a path in it, at an address such as ``s3://bucket/path``.
 
     Calls run in a thread of their own, so that they can be given up: obstore knows no bound for what comes a byte at a time.
+    With ``aws`` the files of Amazon's tools may say who to be at S3.
     """
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, *, aws: bool = False) -> None:
         import obstore
 
         self._obstore = obstore
@@ -59,8 +61,9 @@ class ObjectStore:
         self._hides: bool | None = None
         self._guard = threading.Lock()
         try:
-            self._reading = _opened(address, timeout, _LONGEST)
-            self._writing = _opened(address, timeout, patience(timeout, _PART * _PARTS))
+            who = _identity() if aws and address.startswith("s3") else {}
+            self._reading = _opened(address, timeout, _LONGEST, who)
+            self._writing = _opened(address, timeout, patience(timeout, _PART * _PARTS), who)
         except obstore.exceptions.BaseError as error:
             raise StoreError(_reason(error)) from error
         interrupt_too(self)
@@ -202,7 +205,17 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _opened(address: str, timeout: float, longest: float) -> Opened:
+def _identity() -> dict[str, Any]:
+    """What obstore is told of who asks; nothing where it finds that out by itself."""
+    from buildgraph.remote import aws
+
+    found = aws.identity()
+    if found is None:
+        return {}
+    return {"credential_provider": found.credentials, **({"region": found.region} if found.region else {})}
+
+
+def _opened(address: str, timeout: float, longest: float, who: Mapping[str, Any]) -> Opened:
     """The objects at an address; ``longest`` in seconds is what one request may take."""
     from obstore.store import from_url
 
@@ -214,6 +227,7 @@ def _opened(address: str, timeout: float, longest: float) -> Opened:
             "allow_http": True,
         },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout)},
+        **who,
     )
 
 
@@ -229,6 +243,8 @@ def _reason(error: BaseException) -> str:
     text = str(error)
     if answer := _STATUS.search(text):
         return f"the server answers {answer[1]}"
+    if refused := _CREDENTIALS.search(text):
+        return refused[1][:200]
     if "kind: Timeout" in text:
         return _SILENT
     if "InvalidCertificate" in text:

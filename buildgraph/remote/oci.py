@@ -135,7 +135,7 @@ class RegistryStore:
             sent = self._credentials.header(address, writes=writes)
             everything = {**(headers or {}), **({"Authorization": sent} if sent else {})}
             with asking(method, address, self._access, everything, body=body) as answer:
-                if answer.status != UNAUTHORIZED or is_last:
+                if answer.status != UNAUTHORIZED or is_last or not self._credentials.are_for(answer.address):
                     yield answer
                     return
                 challenge = answer.headers.get("WWW-Authenticate", "")

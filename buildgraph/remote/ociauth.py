@@ -34,8 +34,12 @@ class Credentials:
 
     def header(self, address: str, *, writes: bool) -> str:
         """What to send; empty where nothing was asked for yet, and for another server, to which a registry may point."""
+        return self._known.get(writes, "") if self.are_for(address) else ""
+
+    def are_for(self, address: str) -> bool:
+        """Whether an address is one of the registry itself; where it points to may not even say who gets its password."""
         own, asked = urlsplit(without_login(self._registry)), urlsplit(address)
-        return self._known.get(writes, "") if (own.scheme, own.netloc) == (asked.scheme, asked.netloc) else ""
+        return (own.scheme, own.netloc.lower()) == (asked.scheme, asked.netloc.lower())
 
     def renew(self, challenge: str, refused: str, *, writes: bool) -> None:
         """Gets what a challenge asks for in place of what was ``refused``. Raises StoreError where there is nothing."""

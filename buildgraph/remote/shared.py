@@ -303,6 +303,8 @@ class SharedCache:
             if pending and not told and time.monotonic() - started > 1:
                 told = True
                 say(f"cache  sending {len(pending)} result{'s' if len(pending) != 1 else ''}")
+        if pending and not self._cancelled():
+            self.lost[f"that took longer than {_PATIENCE / 60:.0f} minutes"] += len(pending)
         for upload in self._uploads:
             upload.cancel()
         for threads in (self._senders, self._workers):

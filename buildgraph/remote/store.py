@@ -8,11 +8,13 @@ asks for a blob checks it.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 MAX_RESULT_BYTES = 16 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Blob(NamedTuple):
@@ -78,7 +80,13 @@ class ManyStore(Store, Protocol):
 
 
 def read_result(store: Store, blob: Blob) -> bytes:
-    """A result that a store keeps as a blob. Raises StoreError."""
+    """A result that a store keeps as a blob. Raises StoreError.
+
+    Who wrote the name may be anybody, and it becomes part of an address: a path in it would be asked for as the user.
+    """
+    if not _SHA256.fullmatch(blob.sha256):
+        message = "a result that bg did not write"
+        raise StoreError(message)
     stream = _Limited()
     store.read(blob, stream)
     return stream.getvalue()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from buildgraph.errors import legible
 from buildgraph.execute.events import Event, Finished, Notice, Started, Waiting
 from buildgraph.structs import Struct, field
 
@@ -123,7 +124,7 @@ class Console(Struct):
     def _line(self, event: Event) -> str:  # noqa: PLR0911 - one return for each kind of event
         match event:
             case Started(node, reasons):
-                shown = "; ".join(reasons[:MOST_REASONS])
+                shown = legible("; ".join(reasons[:MOST_REASONS]))
                 more = f"; and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
                 return f"{self._paint(_BOLD, 'build ')} {label(node)}  {self._paint(_DIM, shown + more)}"
             case Finished(node, "ran", took, same):
@@ -136,12 +137,13 @@ class Console(Struct):
             case Finished(node, "skipped"):
                 return f"{self._paint(_DIM, 'skip  ')} {label(node)}  something it needs was not built"
             case Finished(node, "failed", message=message):
+                message = legible(message)
                 told = message.removeprefix("error: ")  # of an error without a place in a file, which names the target
                 return f"{self._paint(_RED, 'failed')} {message if told == message else f'{label(node)}  {told}'}"
             case Waiting(node, why):
-                return f"wait   {label(node)}  {why}"
+                return f"wait   {label(node)}  {legible(why)}"
             case Notice(text):
-                return text
+                return legible(text)
             case _:
                 return ""
 
@@ -162,4 +164,4 @@ def _columns(stream: TextIO) -> int:
 
 def label(node: str) -> str:
     """A node's id as people want it: the architecture only matters where there are several."""
-    return node
+    return legible(node)

@@ -9,12 +9,13 @@ from typing import Any
 from buildgraph.keys.document import KeyDocument
 from buildgraph.plan.planner import Decision, Plan
 
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # the control characters that JSON takes as they are
 _WORDS = {"hit": "cached", "spared": "cached", "run": "build", "maybe": "maybe", "blocked": "blocked"}
 
 
 def to_json(value: object) -> str:
-    """JSON for machines: stable order, one document."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    """JSON for machines: stable order, one document. A terminal that shows it is not steered by what is in it."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
 
 
 def plan_lines(plan: Plan, *, everything: bool = False) -> list[str]:
@@ -64,6 +65,7 @@ def _short(value: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned columns."""
+    """Rows as aligned columns; what is in a cell makes no row of its own."""
+    rows = [[cell.replace("\n", " ") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -19,6 +19,7 @@ from buildgraph.structs import Struct, field
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORM = "basic:HOST:USER:PASSWORD"
 _PARTS = 4
+_AWS_FILES = ("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 class Login(Struct, frozen=True):
@@ -57,8 +58,9 @@ class Access(Struct, frozen=True):
 
     ``proxies`` by scheme, with ``no`` for hosts that are asked directly, as urllib has them. ``http_auth`` and ``netrc`` are
     where passwords are, and ``docker`` is where those for registries are: docker's ``config.json``, which may name programs that
-    ``helper`` asks. ``own`` says who to be at the store ``own_store``, before all of these. ``timeout`` in seconds without a
-    byte. ``wait`` sleeps for a number of seconds, and says whether the user has given up meanwhile.
+    ``helper`` asks. ``own`` says who to be at the store ``own_store``, before all of these. With ``aws`` there may be files of
+    Amazon's tools that say who to be at S3. ``timeout`` in seconds without a byte. ``wait`` sleeps for a number of seconds, and
+    says whether the user has given up meanwhile.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Access(Struct, frozen=True):
     helper: Helper | None = None
     own: Own | None = None
     own_store: str = ""
+    aws: bool = False
     attempts: int = 5
     timeout: float = 60
     wait: Callable[[float], object] = time.sleep
@@ -83,7 +86,10 @@ class Access(Struct, frozen=True):
         home = Path(environment.get("HOME") or "~").expanduser()
         netrc = Path(environment.get("NETRC") or home / ".netrc")
         docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
-        return Access(proxies, environment.get("HTTP_AUTH", ""), netrc, docker, wait=wait)
+        aws = not environment.get("AWS_ACCESS_KEY_ID") and (
+            (home / ".aws").is_dir() or any(environment.get(name) for name in _AWS_FILES)
+        )
+        return Access(proxies, environment.get("HTTP_AUTH", ""), netrc, docker, aws=aws, wait=wait)
 
     def proxy(self, address: str) -> str:
         """The proxy for an address; empty where it is asked directly."""

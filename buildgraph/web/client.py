@@ -19,6 +19,7 @@ class Answer:
     status: int
     reason: str
     headers: Headers
+    address: str  # where the last redirect led
 
     def __init__(self, transfer: Transfer) -> None:
         """For ``request``; begins a transfer."""
@@ -35,6 +36,7 @@ class Answer:
             raise WebError("the server answers by sending us to another page", is_final=True)
         self.status, self.reason = self._transfer.head()
         self.headers = self._transfer.headers()
+        self.address = self._transfer.answering()
 
     def read1(self, limit: int) -> bytes:
         """The next bytes of the body, at most ``limit``; none at its end."""

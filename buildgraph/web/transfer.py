@@ -231,6 +231,12 @@ class Transfer:
 
         return bool(self._method) and self.curl.getinfo(pycurl.EFFECTIVE_METHOD) != self._method
 
+    def answering(self) -> str:
+        """The address that answers: where the last redirect led."""
+        import pycurl
+
+        return str(self.curl.getinfo(pycurl.EFFECTIVE_URL))
+
     def head(self) -> Head:
         """How the server answered."""
         if self._head is None:

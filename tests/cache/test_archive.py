@@ -265,6 +265,18 @@ def test_bombs_are_refused_before_they_burst(filled: Filled, other: Filled, tmp_
     assert other.files() == {}
 
 
+def test_records_without_end_are_refused(filled: Filled, other: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million is the most; here it is what there is."""
+    contents = members(exported(filled, tmp_path / "all.tar"))
+    lines = index(contents)
+    monkeypatch.setattr(archive, "_MOST_ROWS", len(lines) - 1 - lines[0]["blobs"])
+    take(other, tmp_path / "all.tar")
+    before = other.results()
+    with pytest.raises(CacheError, match="too many records"):
+        take(other, written(tmp_path / "bad.tar", with_index(contents, [*lines, lines[-1]])))
+    assert other.results() == before == filled.results()
+
+
 def test_more_members_than_the_index_says_are_refused(filled: Filled, other: Filled, tmp_path: Path) -> None:
     """What follows could be anything."""
     contents = members(exported(filled, tmp_path / "all.tar"))
@@ -299,6 +311,8 @@ def test_a_record_without_its_blobs_is_left_out(filled: Filled, other: Filled, t
         {"action": "0" * 64},
         {"document": "../../x"},
         {"packages": [{"name": "evil"}]},
+        {"built_at": 253_402_300_800},
+        {"processors": 1 << 64},
     ],
 )
 def test_what_is_no_record_is_left_out(filled: Filled, other: Filled, tmp_path: Path, change: dict[str, Any]) -> None:
@@ -357,22 +371,20 @@ def test_what_is_no_archive_is_told(other: Filled, tmp_path: Path, data: bytes) 
 def test_memory_stays_small(tmp_path: Path, run: Callable[..., str]) -> None:
     """A blob of 200 MiB goes out and in with a few MiB of memory."""
     lines = """
-import resource
 from tests.cache.stored import Filled
-from buildgraph.plan import archive
 source = Filled(root)
 source.put("big", bytes(200 << 20))
 """
     measure = """
 from tests.cache.stored import Filled
+from tests.memory import peak
 from buildgraph.plan import archive
-import resource
 source, target = Filled(root), Filled(root.with_name("target"))
 inventory = source.inventory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 archive.pack(root.with_name("all.tgz"), inventory.results, inventory, source.cas)
 archive.unpack(root.with_name("all.tgz"), target.cas, target.records, archive.Believed("local"), 1 << 30)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sorted(target.results()))
+print(peak() - before, sorted(target.results()))
 """
     run(lines)
     grown, names = run(measure).split(maxsplit=1)

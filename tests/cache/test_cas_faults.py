@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from blake3 import blake3
 
-from buildgraph.cache.cas import Cas
+from buildgraph.cache.cas import Cas, MissingBlobError
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., str]
@@ -178,3 +179,40 @@ for use in (lambda: cas.put_bytes(b"new"), lambda: cas.put_file(Path(out)), lamb
         *["read-only file system | make the folder writable"] * 3,
     ]
     assert (tmp_path / "out").read_bytes() == b"hello"
+
+
+class Late:
+    """A hasher that ends after something else has happened."""
+
+    def __init__(self, before: Callable[[], object]) -> None:
+        self._before, self._hasher = before, blake3()
+        self.update = self._hasher.update
+
+    def hexdigest(self) -> str:
+        """The digest."""
+        self._before()
+        return self._hasher.hexdigest()
+
+
+@pytest.mark.parametrize("look", ["verify", "read"])
+def test_a_blob_that_was_mended_meanwhile_stays(root: Path, look: str) -> None:
+    """What is set aside is what was read and found wrong, not what another process has put in its place since."""
+    other = Cas(root, blake3)
+    digest = other.put_bytes(b"good")
+
+    def mend() -> None:
+        if other.path(digest).read_bytes() == b"evil":
+            with other.arrivals() as begin:
+                arrival = begin()
+                arrival.write(b"good")
+                assert arrival.keep(digest)
+
+    cas = Cas(root, lambda: Late(mend))
+    other.path(digest).unlink()
+    other.path(digest).write_bytes(b"evil")
+    if look == "verify":
+        assert not cas.verify(digest)
+    else:
+        with pytest.raises(MissingBlobError):
+            cas.read(digest)
+    assert other.read(digest) == b"good"

@@ -16,6 +16,8 @@ from buildgraph.apk import signing
 from buildgraph.execute.tools import Toolbox
 from tests.e2e.ordinary import ordinary_workspace
 from tests.e2e.workspace import MANIFEST, ROOT, Workspace, make_workspace
+from tests.remote.programs import find_bazel_remote, store_folder
+from tests.remote.servers import BazelRemote, bazel_remote
 from tools.seed.names import SETS
 
 
@@ -87,6 +89,13 @@ def empty(tmp_path: Path, tools_on_path: Path, seed: Path, some_home: Path) -> W
     )
     (root / "recipes").mkdir()
     return Workspace(root, home, tools_on_path)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[BazelRemote]:
+    """A bazel-remote that machines share."""
+    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -256,10 +256,11 @@ def test_a_local_key_counts_when_it_is_there(repository: Workspace) -> None:
     )
     assert repository.build().ran == {"//:api", "//:web"}
     assert repository.build().ran == set()
-    repository.write("melange.rsa.pub", "a key")
+    key = "-----BEGIN PUBLIC KEY-----\n"
+    repository.write("melange.rsa.pub", key)
     assert repository.build().ran == {"//:web"}
-    assert files_of(repository, "//:web")["etc/apk/keys/melange.rsa.pub"] == "a key"
-    repository.write("melange.rsa.pub", "another")
+    assert files_of(repository, "//:web")["etc/apk/keys/melange.rsa.pub"] == key
+    repository.write("melange.rsa.pub", f"{key}another")
     assert repository.build().ran == {"//:web"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,12 @@ from buildgraph.keys import ed25519
 from tests.e2e import tiny
 from tests.e2e.workspace import Workspace
 from tests.remote.faults import answers, heard, relay
-from tests.remote.programs import find_bazel_remote, store_folder
-from tests.remote.servers import BazelRemote, bazel_remote
+from tests.remote.servers import BazelRemote
 
 pytestmark = pytest.mark.e2e
 
 MINE, FORK = ed25519.generate(), ed25519.generate()
 COUNT = 6  # results of the chain, each under its action and its deep key
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[BazelRemote]:
-    """A bazel-remote."""
-    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

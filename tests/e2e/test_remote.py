@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from buildgraph import __version__
 from buildgraph.keys import ed25519
 from tests.e2e import tiny
 from tests.e2e.workspace import ROOT, Workspace
+from tests.remote.faults import Counts, relay
+from tests.remote.servers import BazelRemote
 
 pytestmark = pytest.mark.e2e
 
@@ -76,6 +80,23 @@ def test_the_second_machine_runs_nothing(first: Workspace) -> None:
     assert packages <= blobs(second)
 
 
+def test_a_deep_hit_brings_no_intermediate_package(first: Workspace, store: Path, server: BazelRemote) -> None:
+    """What crosses the wire for an image is the image: a package of 3 MB that was only built with stays where it is."""
+    first.edit("buildgraph.yaml", str(store), server.http)
+    large = 'head -c 3000000 /dev/urandom >"$OUT/usr/share/large"'
+    first.edit("recipes/three.yaml", "cat /usr/share/one", f"{large}; cat /usr/share/one")
+    first.build("//...")
+    second, counts = another(first, "second"), Counts()
+    with relay(int(server.http.rpartition(":")[2]), counts) as port:
+        second.edit("buildgraph.yaml", server.http, f"http://127.0.0.1:{port}")
+        assert second.build("//:all").ran == set()
+        for_the_image = counts.received
+        assert second.build("//:three").ran == set()
+    layout = sum(path.stat().st_size for path in (second.root / "out/oci/all").rglob("*") if path.is_file())
+    assert layout < for_the_image < layout + 500_000
+    assert counts.received - for_the_image > 3_000_000
+
+
 def test_what_was_fetched_is_explained_and_attested_like_what_was_built(first: Workspace) -> None:
     """Its key document comes along; and beside an output never lies what is said of another."""
     first.build("//...")
@@ -88,6 +109,21 @@ def test_what_was_fetched_is_explained_and_attested_like_what_was_built(first: W
     assert [one["name"] for one in of_here] == [one["name"] for one in of_there]
     assert second.bg("inspect", "//:all").code == 0
     assert second.bg("inspect", "--provenance", "//:all").code == 0
+
+
+def test_a_result_says_who_made_it(first: Workspace, store: Path) -> None:
+    """What is signed has bg's version, commit, project and run as CI names them, and the tools and the builder of the action."""
+    ci = {"GITHUB_SHA": "c0ffee", "GITHUB_REPOSITORY": "team/images", "GITHUB_RUN_ID": "7", "BG_BUILDER_ID": "https://ci.example"}
+    first.build("//:one", env=ci)
+    signed = [json.loads(path.read_bytes()) for path in (store / "results").rglob("*") if path.is_file()]
+    assert {one["signatures"][0]["keyid"] for one in signed} == {ed25519.public(TRUSTED)}
+    payloads = [json.loads(base64.b64decode(one["payload"])) for one in signed]
+    assert {payload["kind"] for payload in payloads} == {"action", "deep"}
+    for payload in payloads:
+        assert payload["builder"] == {"bg": __version__, "commit": "c0ffee", "project": "team/images", "run": "7"}
+        assert payload["record"]["builder"] == "https://ci.example"
+        assert set(payload["record"]["tools"]) >= {"melange"}
+        assert (payload["tier"], payload["record"]["tier"]) == ("local", "local")
 
 
 def test_a_release_does_not_build_upon_what_a_pull_request_fetched(first: Workspace, store: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,17 +13,10 @@ from tests.e2e.test_remote import EVERYTHING, IMAGE, another
 from tests.e2e.workspace import Workspace
 from tests.remote import faults
 from tests.remote.faults import Fault, relay
-from tests.remote.programs import find_bazel_remote, store_folder
-from tests.remote.servers import BazelRemote, bazel_remote
+from tests.remote.servers import BazelRemote
+from tests.servers import free_port
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[BazelRemote]:
-    """A bazel-remote."""
-    with bazel_remote(find_bazel_remote(store_folder()), tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
@@ -36,21 +29,40 @@ def first(empty: Workspace, server: BazelRemote) -> Workspace:
     return empty
 
 
-def test_a_store_that_fails_changes_no_result(first: Workspace, server: BazelRemote) -> None:
+def expect_it_is_right(first: Workspace, name: str, address: str, reason: str) -> None:
+    """Another machine builds all of it by itself, the image to the byte, and says why the store at an address was of no use."""
+    machine = another(first, name)
+    manifest = machine.root / "buildgraph.yaml"
+    manifest.write_text(re.sub(r"url: '[^']*'", f"url: '{address}'", manifest.read_text()))
+    done = machine.build("//...")
+    assert done.ran == EVERYTHING, name
+    assert (machine.root / IMAGE).read_bytes() == (first.root / IMAGE).read_bytes()
+    (line,) = (line for line in done.err.splitlines() if line.startswith("cache  far: "))
+    assert reason in line
+
+
+def test_a_store_that_fails_changes_no_result(first: Workspace, server: BazelRemote, tmp_path: Path) -> None:
     """Whatever the way to it does, the image has the bytes that it has without; without faults nothing runs."""
     assert another(first, "good").build("//...").ran == set()
+    gzip = b"\x1f\x8b\x08"  # how everything begins that is compressed, which packages and layers are
     broken: dict[str, tuple[Fault, str]] = {
         "reset": (faults.reset, "reset by peer"),
         "busy": (faults.answers("500 Internal Server Error"), "the server answers 500"),
         "ended": (faults.answers("401 Unauthorized"), "the server answers 401"),
-        # Everything that is compressed, which packages and layers are.
-        "swapped": (faults.swaps(b"\x1f\x8b\x08", b"\x1f\x8b\x09"), "a blob has other bytes than its name says"),
+        "swapped": (faults.swaps(gzip, b"\x1f\x8b\x09"), "a blob has other bytes than its name says"),
+        "cut": (faults.cuts(gzip), "too early"),
     }
+    port = urlsplit(server.http).port or 0
     for name, (fault, reason) in broken.items():
-        with relay(urlsplit(server.http).port or 0, fault) as port:
-            machine = another(first, name)
-            machine.edit("buildgraph.yaml", server.http, f"http://127.0.0.1:{port}")
-            done = machine.build("//...")
-        assert done.ran == EVERYTHING, name
-        assert (machine.root / IMAGE).read_bytes() == (first.root / IMAGE).read_bytes()
-        assert reason in done.err
+        with relay(port, fault) as way:
+            expect_it_is_right(first, name, f"http://127.0.0.1:{way}", reason)
+    with relay(port, faults.encrypted(tmp_path)) as way:
+        expect_it_is_right(first, "stranger", f"https://localhost:{way}", "certificate verify failed")
+    expect_it_is_right(first, "refused", f"http://127.0.0.1:{free_port()}", "Connection refused")
+
+
+@pytest.mark.slow
+def test_a_silent_store_changes_no_result(first: Workspace, server: BazelRemote) -> None:
+    """It is waited for, and then left alone."""
+    with relay(urlsplit(server.http).port or 0, faults.silent) as way:
+        expect_it_is_right(first, "silent", f"http://127.0.0.1:{way}", "the server fell silent")

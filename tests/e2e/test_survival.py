@@ -67,7 +67,7 @@ def forget(workspace: Workspace, *parts: str) -> None:
 
 @pytest.mark.parametrize("draw", [4711, 815])
 def test_kill_at_fifty_random_moments(empty: Workspace, tmp_path: Path, in_background: Background, draw: int) -> None:
-    """After kill -9 of bg and all its children every blob is what its name says, and the next build is right."""
+    """After kill -9 of bg and all its children every blob is what its name says; the next build and every record are right."""
     chain(empty)
     expected = clean_build(empty, tmp_path)
     empty.build("//...")
@@ -88,6 +88,8 @@ def test_kill_at_fifty_random_moments(empty: Workspace, tmp_path: Path, in_backg
         assert wrong_blobs(empty.root / "cache") == []
         if attempt % 5 == 4:
             assert empty.build("//...").digests() == expected
+            checked = empty.bg("cache", "verify")
+            assert checked.code == 0, checked.out
     print(f"{met} of 50 kills met an action; {usual:.1f} s a build")
     assert met >= 10, "hardly a kill met an action: the test shows nothing"
     wait_for(lambda: left_behind(empty) == [])

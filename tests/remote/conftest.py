@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.remote.programs import find_azurite, find_bazel_remote, find_casd, find_fake_gcs, store_folder
-from tests.remote.servers import BazelRemote, bazel_remote
+from tests.remote.servers import BazelRemote, bazel_remote, strict_s3
+from tests.remote.strict import Strict
 from tests.servers import find_packaged
 
 
@@ -23,6 +24,15 @@ def bazel_remote_server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_p
     """A bazel-remote that all tests of a module share; each takes an instance of its own."""
     with bazel_remote(bazel_remote_program, tmp_path_factory.mktemp("bazel-remote")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    """An S3 that checks who asks."""
+    with strict_s3(tmp_path_factory.mktemp("strict")) as url:
+        made = Strict(url, {})
+        made.begin()
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -155,6 +155,19 @@ def trickles(within: bytes, seconds: float) -> Fault:
     return _between(hand_on)
 
 
+def pads_heads(seconds: float, count: int = 100) -> Fault:
+    """After the first line of each answer come so many short headers, of which each byte takes some seconds, and no end."""
+
+    def hand_on(data: bytes, client: socket.socket) -> bool:
+        client.sendall(data[: data.index(b"\r\n") + 2])
+        for byte in b"a: b\r\n" * count:
+            client.sendall(bytes([byte]))
+            time.sleep(seconds)
+        return True
+
+    return _between(hand_on)
+
+
 def deafens(after: int) -> Fault:
     """No more of a request is taken after some bytes, and nothing is answered to it."""
 

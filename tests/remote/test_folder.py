@@ -47,3 +47,17 @@ def test_a_share_that_is_not_mounted_is_no_empty_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         store.put_result(KEYS[0], b"", [])
     assert not (tmp_path / "not mounted").exists()
+
+
+@pytest.mark.parametrize("link", ["blobs", f"blobs/{KEYS[0][:2]}"])
+def test_nothing_is_written_where_a_link_leads(tmp_path: Path, store: FolderStore, link: str) -> None:
+    """Whoever can write to the folder cannot have others write elsewhere."""
+    outside, place = tmp_path / "outside", tmp_path / "share" / link
+    outside.mkdir()
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside)
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    with pytest.raises(StoreError, match="a folder of the store is a link"):
+        store.write(Blob(KEYS[0], 1), source)
+    assert list(outside.iterdir()) == []

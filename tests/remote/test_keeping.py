@@ -146,6 +146,41 @@ def test_looking_up_does_not_wait_for_uploads(store: FolderStore, tmp_path: Path
     shared.finish(lambda _: None)
 
 
+def test_uploads_end_before_a_run_does(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are waited for, and told of while that lasts."""
+    cas, said = cas_in(tmp_path / "here"), list[str]()
+    shared = sharing(store, cas, CI)
+    end, missing = threading.Event(), FolderStore.missing
+    monkeypatch.setattr(FolderStore, "missing", lambda *asked: end.wait() and missing(*asked))
+    record, key, deep = made(cas)
+    shared.share(record, key, deep)
+
+    def say(line: str) -> None:
+        said.append(line)
+        end.set()
+
+    shared.finish(say)
+    assert said == ["cache  sending 1 result"]
+    assert shared.lost == {}
+    assert [found.key for found in sharing(store, cas_in(tmp_path / "other")).look_up("deep", [key])] == [key]
+
+
+def test_uploads_that_do_not_end_are_given_up(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten minutes, and it is told; here at once."""
+    cas = cas_in(tmp_path / "here")
+    shared = sharing(store, cas, CI)
+    end = threading.Event()
+    monkeypatch.setattr(FolderStore, "missing", lambda *_: end.wait() and [])
+    monkeypatch.setattr("buildgraph.remote.shared._PATIENCE", 0.0)
+    for number in range(6):
+        record, key, deep = made(cas, f"own{number}")
+        shared.share(record, key, deep)
+    shared.finish(lambda _: None)
+    assert shared.lost == {"that took longer than 0 minutes": 6}
+    assert not end.is_set()
+    end.set()
+
+
 def test_who_gives_up_waits_for_no_store(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for its answers nor for uploads."""
     _, key = give(store, tmp_path / "other", CI)

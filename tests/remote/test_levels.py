@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from buildgraph.cli.sharing import finish
 from buildgraph.keys.digest import digest_text
 from buildgraph.remote.breaker import BUDGET, PROMPT, Breaker
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.level import Level
+from buildgraph.remote.many import Many
 from buildgraph.remote.shared import Author, SharedCache
 from buildgraph.remote.store import Arriving, Blob, RefusedError, Sink, StoreError
 from buildgraph.remote.trust import Trust
+from buildgraph.report.console import Console
 from tests.remote.makers import CI, WRITERS, cas_in, give, made
 
 
@@ -249,3 +254,25 @@ def test_a_mistake_in_a_store_is_a_miss_that_is_told(near: Counting, far: Counti
     assert shared.bring_all([found.record]) == [True]
     (reason,) = shared.levels[0].failed
     assert reason.startswith("a mistake in bg, KeyError in test_levels.py:")
+
+
+def test_answers_wait_for_whoever_looks_at_them(near: Counting) -> None:
+    """A store that has something large under every key fills no memory: no more is asked for than is being looked at."""
+    with ThreadPoolExecutor(16) as workers:
+        answers = Many(workers, lambda: False).results(Level("near", near), [f"{number:064}" for number in range(200)])
+        next(answers)
+        workers.shutdown()
+    assert len(near.asked) <= 51
+    answers.close()
+
+
+def test_what_a_store_says_does_not_steer_the_terminal(near: Counting, far: Counting, tmp_path: Path) -> None:
+    """Its words are another machine's."""
+    near.failing["result"] = StoreError("the server answers 500 \x1b]0;title\x07\x1b[2J\x9b31m\rall is well")
+    shared = two(near, far, tmp_path / "one")
+    shared.look_up("deep", [digest_text("any")])
+    shown = io.StringIO()
+    console = Console(shown)
+    finish(shared, console.say)
+    assert "\ufffd]0;title\ufffd\ufffd[2J\ufffd31m\ufffdall is well" in shown.getvalue()
+    assert all(character.isprintable() or character == "\n" for character in shown.getvalue())

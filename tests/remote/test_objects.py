@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from buildgraph.keys.digest import digest_text
 from buildgraph.remote.objects import ObjectStore
 from buildgraph.remote.store import AbsentError, RefusedError
 from tests.remote.contract import KEYS, StoreContract
+from tests.remote.faults import heard, relay
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
-from tests.remote.servers import azurite, fake_gcs, strict_s3
+from tests.remote.servers import azurite, fake_gcs
+from tests.remote.strict import Strict
 
 BUCKET = "bucket"
 
@@ -99,6 +105,29 @@ def opened(scheme: str, environment: dict[str, str], monkeypatch: pytest.MonkeyP
     return ObjectStore(f"{scheme}://{BUCKET}/{folder.name}", 10)
 
 
+def test_google_application_credentials(google: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file that this names says who asks: each request has a token that its key signed."""
+    port = int(json.loads(google["GOOGLE_SERVICE_ACCOUNT_KEY"])["gcs_base_url"].rpartition(":")[2])
+    key = rsa.generate_private_key(65537, 2048)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"type": "service_account", "client_email": "ci@example.org", "private_key": secret, "private_key_id": "1"}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    sent: list[bytes] = []
+    with relay(port, heard(sent)) as way:
+        monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{way}")
+        store = ObjectStore(f"gs://{BUCKET}/{tmp_path.name}", 10)
+        store.put_result(KEYS[0], b"a result", [])
+        store.result(KEYS[0])  # which the server, asked under another port than its own, does not find
+    tokens = re.findall(rb"(?i)authorization: Bearer ([\w.-]+)", b"".join(sent))
+    assert len(tokens) == 2
+    for token in tokens:
+        signed, _, signature = token.rpartition(b".")
+        key.public_key().verify(base64.urlsafe_b64decode(signature + b"=="), signed, PKCS1v15(), SHA256())
+        claims = json.loads(base64.urlsafe_b64decode(signed.partition(b".")[2] + b"=="))
+        assert claims["iss"] == "ci@example.org"
+
+
 @pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
 def test_what_is_there_is_not_replaced(
     scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -114,55 +143,6 @@ def test_what_is_there_is_not_replaced(
         store.write(blob, tmp_path / "source")
     store.read(blob, stream)
     assert stream.getvalue() == b"right"
-
-
-@dataclass(frozen=True)
-class Strict:
-    """An S3 that checks who asks; its bucket ``strict`` belongs to an owner, who lets others in."""
-
-    url: str
-    owner: dict[str, str]
-
-    def user(self, *actions: str, of: str = "arn:aws:s3:::strict*") -> dict[str, str]:
-        """Credentials of a new user who may do these with the bucket's objects, or with the bucket."""
-        name = f"user{len(self._client('iam').list_users()['Users'])}"
-        statement = {"Effect": "Allow", "Action": actions, "Resource": of}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        self._client("iam").create_user(UserName=name)
-        self._client("iam").put_user_policy(UserName=name, PolicyName="x", PolicyDocument=policy)
-        made = self._client("iam").create_access_key(UserName=name)["AccessKey"]
-        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
-
-    def open(self, credentials: dict[str, str], path: str = "path") -> ObjectStore:
-        """The store as somebody sees it."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in {"AWS_ENDPOINT": self.url, "AWS_REGION": "us-east-1", **credentials}.items():
-                patch.setenv(name, value)
-            return ObjectStore(f"s3://strict/{path}", 10)
-
-    def begin(self) -> None:
-        """Makes the bucket, and has access control begin."""
-        from urllib3 import request
-
-        self._client("s3").create_bucket(Bucket="strict")
-        self.owner.update(self.user("*", of="*"))
-        assert request("POST", f"{self.url}/moto-api/reset-auth", body=b"0").status == 200
-
-    def _client(self, service: str) -> Any:
-        import boto3  # type: ignore[import-untyped]
-
-        key, secret = self.owner.get("AWS_ACCESS_KEY_ID", "x"), self.owner.get("AWS_SECRET_ACCESS_KEY", "x")
-        return boto3.client(
-            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
-        )
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
-    with strict_s3(tmp_path_factory.mktemp("strict")) as url:
-        made = Strict(url, {})
-        made.begin()
-        yield made
 
 
 class TestS3WithoutListing(StoreContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -14,17 +15,18 @@ import pytest
 from urllib3 import request
 
 from buildgraph.errors import ManifestError
-from buildgraph.remote import oci
+from buildgraph.remote import actionresult, oci
 from buildgraph.remote import result as results
 from buildgraph.remote.connect import connect
 from buildgraph.remote.oci import RegistryStore
 from buildgraph.remote.ociauth import Credentials
-from buildgraph.remote.store import RefusedError, StoreError
+from buildgraph.remote.store import Blob, RefusedError, StoreError
 from buildgraph.web.access import Access, Header, Login
 from tests.remote.contract import KEYS, StoreContract
 from tests.remote.makers import CI, blob_of, cas_in, give, sharing
 from tests.remote.servers import docker_registry
 from tests.remote.tokens import Tokens, token_server
+from tests.servers import faulty_server, status
 
 USER, PASSWORD = "somebody", "a secret word"
 _HTPASSWD = "somebody:$2b$05$abcdefghijklmnopqrstuunrlB6l4ErRSz86t04PNr4QeEMTIY6ZW\n"
@@ -271,3 +273,33 @@ def test_an_address_without_a_repository(address: str, tmp_path: Path) -> None:
     """It is an error of the manifest, told before anything runs."""
     with pytest.raises(ManifestError, match="names no repository"):
         connect(address, tmp_path, Access())
+
+
+@pytest.mark.parametrize("kind", ["oci", "http"])
+def test_the_name_of_a_large_result_is_no_path(tmp_path: Path, kind: str) -> None:
+    """Who can write a result cannot have bg ask the server for something else, as the user."""
+    name = "/../../../../private?all=1"
+    manifest = json.dumps({"config": {"digest": f"sha256:{name}", "size": 1}}).encode()
+    for path, content in ((f"v2/cache/manifests/{KEYS[0]}", manifest), (f"ac/{KEYS[0]}", actionresult.wrap(Blob(name, 1), []))):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    with faulty_server(tmp_path) as files:
+        address = files.url.replace("http://", "oci://") + "/cache" if kind == "oci" else files.url
+        with pytest.raises(StoreError, match="did not write"):
+            connect(address, tmp_path, Access()).result(KEYS[0])
+        assert len(files.requests) == 1
+
+
+def test_only_the_registry_says_who_gets_its_password(tmp_path: Path) -> None:
+    """Not the server that it leads to for a blob, nor what stands between that one and bg."""
+    blob = blob_of(b"one")
+    with faulty_server(tmp_path) as registry, faulty_server(tmp_path) as storage, faulty_server(tmp_path) as stranger:
+        host = registry.url.removeprefix("http://")
+        challenge = f'Bearer realm="{stranger.url}/token",service="registry"'
+        registry.faults[f"/v2/cache/blobs/sha256:{blob.sha256}"] = [status(307, Location=f"{storage.url}/blob")]
+        storage.faults["/blob"] = [status(401, WWW_Authenticate=challenge)]
+        store = RegistryStore(f"oci://{host}/cache", Access(http_auth=f"basic:{host}:user:password"))
+        with pytest.raises(StoreError, match="401"):
+            store.read(blob, io.BytesIO())
+        assert storage.headers("Authorization") == [None]
+        assert stranger.requests == []

@@ -10,7 +10,9 @@ from typing import cast
 
 import pytest
 
+from buildgraph.remote.bazel import BazelStore
 from buildgraph.remote.objects import ObjectStore
+from buildgraph.remote.oci import RegistryStore
 from buildgraph.remote.patience import AT_LEAST, patience
 from buildgraph.remote.reapi import RemoteExecutionStore
 from buildgraph.remote.store import Blob, Store, StoreError
@@ -19,7 +21,7 @@ from tests.remote import faults
 from tests.remote.contract import KEYS
 from tests.remote.faults import relay
 from tests.remote.makers import blob_of
-from tests.remote.servers import BazelRemote
+from tests.remote.servers import BazelRemote, docker_registry
 
 MARK = b"from here on it is slow"
 SOON = 0.5  # seconds, the patience of these tests
@@ -63,6 +65,19 @@ def s3() -> Iterator[At]:
     server.stop()
 
 
+@pytest.fixture
+def http(bazel_remote_server: BazelRemote, tmp_path: Path) -> At:
+    port = int(bazel_remote_server.http.rpartition(":")[2])
+    return port, lambda port, timeout: BazelStore(f"http://127.0.0.1:{port}/{tmp_path.name}", Access(timeout=timeout))
+
+
+@pytest.fixture
+def oci(registry_program: Path, tmp_path: Path) -> Iterator[At]:
+    with docker_registry(registry_program, tmp_path / "registry") as host:
+        port = int(host.rpartition(":")[2])
+        yield port, lambda port, timeout: RegistryStore(f"oci://127.0.0.1:{port}/cache", Access(timeout=timeout))
+
+
 def blob_in(folder: Path, size: int) -> tuple[Blob, Path]:
     """A blob in whose middle things go wrong."""
     half = size // 2
@@ -88,6 +103,27 @@ def test_a_result_that_does_not_go_on(opened: At, fault: faults.Fault, tmp_path:
     at(port, 10).put_result(KEYS[0], MARK * 100, [])
     with relay(port, fault) as broken, pytest.raises(StoreError, match="the server fell silent"):
         at(broken, SOON).result(KEYS[0])
+
+
+@pytest.mark.parametrize("opened", ["http", "oci"], indirect=True)
+@pytest.mark.parametrize("ask", ["result", "missing", "read", "write", "put_result"])
+def test_a_head_that_goes_on_and_on(opened: At, ask: str, tmp_path: Path) -> None:
+    """A byte at a time; only bytes of a body gain a server time, and not headers."""
+    port, at = opened
+    blob, source = blob_in(tmp_path, 1 << 10)
+    at(port, 10).write(blob, source)
+    at(port, 10).put_result(KEYS[0], b"a result", [blob])
+    with relay(port, faults.pads_heads(0.02)) as slow:
+        store = at(slow, SOON)
+        asked: dict[str, Callable[[], object]] = {
+            "result": lambda: store.result(KEYS[0]),
+            "missing": lambda: store.missing([blob]),
+            "read": lambda: store.read(blob, io.BytesIO()),
+            "write": lambda: store.write(blob, source),
+            "put_result": lambda: store.put_result(KEYS[1], b"a result", [blob]),
+        }
+        with pytest.raises(StoreError, match="the server fell silent"):
+            asked[ask]()
 
 
 @SIZES

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from buildgraph.keys.digest import Digest, digest_text
-from buildgraph.plan.record import Output, Record
+from buildgraph.plan.record import Record
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
 from buildgraph.remote.folder import FolderStore
 from buildgraph.remote.result import Kind
 from buildgraph.remote.shared import SharedCache
 from buildgraph.remote.trust import Refusal
+from buildgraph.structs import replace
 from tests.remote.makers import CI, FORK, STRANGER, blob_of, cas_in, give, made, sharing
+
+OTHER, LONGER = "a blob has other bytes than its name says", "a blob is longer than it should be"
 
 
 @pytest.fixture
@@ -77,6 +80,19 @@ def test_one_good_signature_among_several_is_enough(store: FolderStore, victim: 
     assert len(victim.look_up("deep", [key])) == 1
 
 
+def test_a_signature_counts_under_the_name_of_its_key_alone(store: FolderStore, tmp_path: Path) -> None:
+    """So a junk result costs one look for each key, however many signatures it has: a reader is not kept busy by it."""
+    _, key = give(store, tmp_path / "writer", CI, tier="trusted")
+    good = json.loads(_raw(store, "deep", key, "trusted"))
+    (signature,) = good["signatures"]
+    other = {"keyid": "ed25519:another", "sig": signature["sig"]}
+    junk = {"keyid": signature["keyid"], "sig": base64.b64encode(bytes(64)).decode()}
+    for signatures, found in (([other], 0), ([other] * 15 + [signature], 1), ([junk, signature], 1), ([signature, junk], 0)):
+        _put(store, "deep", key, "trusted", json.dumps({**good, "signatures": signatures}).encode())
+        reader = sharing(store, cas_in(tmp_path / "reader"), tier="trusted", writes=False)
+        assert len(reader.look_up("deep", [key])) == found
+
+
 def test_a_signature_of_something_else(store: FolderStore, victim: SharedCache, tmp_path: Path) -> None:
     """The signature of one result under the payload of another."""
     give(store, tmp_path / "good", CI, tier="trusted", name="one")
@@ -120,19 +136,36 @@ def test_a_record_that_says_a_higher_tier_than_was_signed_for(store: FolderStore
 
 
 @pytest.mark.parametrize(
-    "swap",
-    [lambda data: data[::-1], lambda data: data[:-1], lambda data: data + b"more", lambda _: b"", lambda data: data * 1000],
+    ("swap", "reason"),
+    [
+        (lambda data: data[::-1], OTHER),
+        (lambda data: data[:-1], OTHER),
+        (lambda data: data + b"more", LONGER),
+        (lambda _: b"", OTHER),
+        (lambda data: data * 1000, LONGER),
+    ],
     ids=["other bytes", "cut off", "longer", "empty", "a bomb"],
 )
-def test_a_blob_with_other_bytes(store: FolderStore, victim: SharedCache, tmp_path: Path, swap: Callable[[bytes], bytes]) -> None:
-    """It is not taken in, and the result does not count."""
+def test_a_blob_with_other_bytes(
+    store: FolderStore, victim: SharedCache, tmp_path: Path, swap: Callable[[bytes], bytes], reason: str
+) -> None:
+    """It is not taken in, of one that is longer no more than there should be, and the result does not count."""
     _, key = give(store, tmp_path / "good", CI, tier="trusted")
     for path in (tmp_path / "share/blobs").rglob("*"):
         if path.is_file():
             path.write_bytes(swap(path.read_bytes()))
     (found,) = victim.look_up("deep", [key])
     assert victim.bring_all([found.record]) == [False]
+    assert victim.levels[0].failed == {reason: 2}  # the output and the key document
     assert not cas_in(tmp_path / "victim").has(found.record.outputs[0].digest)
+
+
+def test_an_output_of_another_size_than_its_blob(store: FolderStore, victim: SharedCache, tmp_path: Path) -> None:
+    """It could not be had: such a result says two things of one file."""
+    record, key = _signed(store, tmp_path, size=1)
+    assert victim.look_up("action", [record.action]) == []
+    assert victim.look_up("deep", [key]) == []
+    assert refused(victim) == {Refusal.MALFORMED.value: 2}
 
 
 def test_the_blob_of_another_action(store: FolderStore, victim: SharedCache, tmp_path: Path) -> None:
@@ -205,12 +238,11 @@ def test_every_change_of_a_signed_result_is_noticed(store: FolderStore, tmp_path
         payload[position] ^= 1
 
 
-def _signed(store: FolderStore, folder: Path, *, path: str) -> tuple[Record, Digest]:
-    """A result with an output of any path, signed with a good key."""
+def _signed(store: FolderStore, folder: Path, **other: object) -> tuple[Record, Digest]:
+    """A result whose output has another path or size, signed with a good key."""
     cas = cas_in(folder / "insider")
     record, key, deep = made(cas, tier="trusted")
-    output = record.outputs[0]
-    bad = Record(record.action, record.node, record.document, (Output(path, output.digest, output.size),), tier="trusted")
+    bad = replace(record, outputs=(replace(record.outputs[0], **other),))
     shared = sharing(store, cas, CI, tier="trusted")
     shared.share(bad, key, deep)
     shared.finish(lambda _: None)
