@@ -27,29 +27,20 @@ _WANTS_NETWORK = re.compile(
 _WANTS_TAGS = re.compile(r"fatal: No (?:names found|tags can describe)")
 
 # What is said where it matters not what the action was given, and what to try.
-_HINTS = (
-    (
-        re.compile(
-            r"CERTIFICATE_VERIFY_FAILED|certificate signed by unknown authority|unable to get local issuer certificate|"
-            r"SSL certificate problem|certificate is not trusted"
-        ),
-        "a step trusts the certificates in its packages alone: `ca-certificates-bundle` has those of public servers, and those of a"
-        " proxy must come with a package too",
-    ),
-    (
-        re.compile("no space left on device", re.IGNORECASE),
-        "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows",
-    ),
-    (
-        re.compile("Exec format error"),
-        "this machine cannot run programs of that architecture: build on one that can, or have the kernel run them by an emulator"
-        " (qemu-user-static and binfmt_misc; docs/manual.md, Several architectures)",
-    ),
-    (
-        re.compile("chown.*Operation not permitted|Operation not permitted.*chown"),
-        "the box has one user: a recipe that must change owners needs `root: true` for its target in the manifest",
-    ),
-)
+_HINTS = {
+    re.compile(
+        r"CERTIFICATE_VERIFY_FAILED|certificate signed by unknown authority|unable to get local issuer certificate|"
+        r"SSL certificate problem|certificate is not trusted"
+    ): "a step trusts the certificates in its packages alone: `ca-certificates-bundle` has those of public servers, and those of"
+    " a proxy must come with a package too",
+    re.compile(
+        "no space left on device", re.IGNORECASE
+    ): "a disk is full: the cache's, or scratch space, which is in memory as far as `memory:` in the manifest allows",
+    re.compile("Exec format error"): "this machine cannot run programs of that architecture: build on one that can, or have the"
+    " kernel run them by an emulator (qemu-user-static and binfmt_misc; docs/manual.md, Several architectures)",
+    re.compile("chown.*Operation not permitted|Operation not permitted.*chown"): "the box has one user: a recipe that must change"
+    " owners needs `root: true` for its target in the manifest",
+}
 
 
 class FailedStep(Struct, frozen=True):
@@ -117,7 +108,7 @@ def hint_for(lines: Iterable[str], materials: Materials) -> str:
             return "bg gives a checkout no tag but the one that the recipe names; with `network: on` git fetches what there is"
         if not materials.network and _WANTS_NETWORK.search(line):
             return "the step wanted the network: `network: on` for this target in the manifest grants it"
-        for said, hint in _HINTS:
+        for said, hint in _HINTS.items():
             if said.search(line):
                 return hint
     return ""
