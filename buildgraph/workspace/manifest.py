@@ -163,20 +163,24 @@ def _says_nothing(data: bytes) -> bool:
 
 
 def place_of(root: Root, *keys: str) -> Place:
-    """Where the manifest of ``root`` has what ``keys`` lead to, for an error: a value, or an item of a list by its text.
+    """Where the manifest of ``root`` has what ``keys`` lead to, for an error.
 
-    Labels are given as ``Manifest.targets`` has them. Of what is not there, as a default, it is the nearest above that is.
+    That is a value, an item of a list by its text, or the key of what is neither; of what is not there, as a default, the nearest
+    above that is. Labels are given as ``Manifest.targets`` has them.
     """
     data = (root / FILE_NAME).read_bytes()
-    reader, node = _Reader(data.decode("utf-8", "replace").splitlines()), None
+    reader, place = _Reader(data.decode("utf-8", "replace").splitlines()), Place(FILE_NAME)
     here: Node | None = None if _says_nothing(data) else yamltext.parse(data, FILE_NAME)
     for key in keys:
         if isinstance(here, Mapping):
-            here = next((value for name, value in here.items.items() if key in {name, _canonical(name)}), None)
+            name = next((name for name in here.items if key in {name, _canonical(name)}), "")
+            place = reader.place(*here.keys[name], len(name)) if name else place
+            here = here.items.get(name)
         elif isinstance(here, Sequence):
             here = next((item for item in here.items if isinstance(item, Scalar) and item.text == key), None)
-        node = here or node
-    return reader.error("", node).where or Place(FILE_NAME) if node else Place(FILE_NAME)
+        if isinstance(here, Scalar):
+            place = reader.error("", here).where or place
+    return place
 
 
 class _Reader:

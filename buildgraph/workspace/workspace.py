@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from buildgraph.errors import ManifestError, Place, TargetError, did_you_mean
+from buildgraph.errors import ManifestError, TargetError, did_you_mean
 from buildgraph.recipes import yamltext
 from buildgraph.recipes.values import Source, Written
 from buildgraph.structs import Struct, field
@@ -246,17 +246,18 @@ def load_workspace(manifest: Manifest, found: Tree, read: discovery.Read | None 
 def _check_settings(manifest: Manifest, targets: Mapping[Label, Sequence[Target]], found: Tree) -> None:
     known = {str(label): {target.recipe.kind for target in named} for label, named in targets.items()}
     for label, settings in manifest.targets.items():
-        file, _, line = settings.place.rpartition(":")
-        where = Place(file, int(line or 0))
         if label not in known:
             message = f"`targets:` has settings for `{label}`, and there is no such target"
-            raise ManifestError(message, where=where, hint=did_you_mean(label, known))
+            raise ManifestError(message, where=place_of(manifest.root, "targets", label), hint=did_you_mean(label, known))
         if known[label] == {"apko"} and (settings.files() or settings.options):
             message = f"`{label}` is an image, which has no sources, options, vars-file or env-file"
-            raise ManifestError(message, where=where)
-        for path in (*settings.env_files, *([settings.vars_file] if settings.vars_file else ())):
+            raise ManifestError(message, where=place_of(manifest.root, "targets", label))
+        named = [("env-file", path) for path in settings.env_files]
+        named += [("vars-file", settings.vars_file)] if settings.vars_file else []
+        for key, path in named:
             if path not in found.files:
                 message = f"the file `{path}` is not there, which the settings of `{label}` name"
+                where = place_of(manifest.root, "targets", label, key, path)
                 raise ManifestError(message, where=where, hint="it is looked for from the workspace's folder")
 
 

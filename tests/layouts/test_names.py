@@ -85,7 +85,11 @@ def test_settings_of_a_target_that_is_not_there(shop: Repository) -> None:
     manifest = "recipes: recipes\ntargets:\n  //packages:sever:\n    network: on\n"
     shop.write({"buildgraph.yaml": manifest})
     said = shop.bg("list", code=4)
-    assert said.startswith("buildgraph.yaml:4: `targets:` has settings for `//packages:sever`, and there is no such target")
+    assert said.startswith(
+        "buildgraph.yaml:3: `targets:` has settings for `//packages:sever`, and there is no such target\n"
+        "      //packages:sever:\n"
+        "      ^^^^^^^^^^^^^^^^\n"
+    )
     assert "hint: did you mean `//packages:server`" in said
 
 
