@@ -84,12 +84,14 @@ class Loop:
         self._multi.add_handle(transfer.curl)
 
     def drop(self, transfer: Transfer) -> None:
-        """Ends a transfer that is under way; nothing where it is not."""
+        """Ends a transfer that is under way, which ``turn`` does not tell of then; nothing where it is not."""
         if self._running.pop(transfer.curl, None) is not None:
             self._multi.remove_handle(transfer.curl)
+        elif transfer in self._refused:
+            self._refused.remove(transfer)
 
     def push(self) -> None:
-        """Has the transfers go on as far as they can at once."""
+        """Has the transfers go on as far as they can at once; ``turn`` tells of those whose taker raised."""
         self._multi.perform()
         for transfer in [one for one in self._running.values() if one.pieces]:
             if not transfer.hand_on():

@@ -11,7 +11,7 @@ import pytest
 
 from buildgraph.web.access import Access
 from buildgraph.web.client import request
-from buildgraph.web.transfer import AddressError, WebError
+from buildgraph.web.transfer import AddressError, Loop, Take, Transfer, WebError
 
 ACCESS = Access(timeout=10)
 
@@ -86,3 +86,20 @@ def test_an_upload_is_not_answered_by_another_page() -> None:
     ):
         request("PUT", f"{address}/x", ACCESS, body=b"content")
     assert asked == ["PUT", "GET"]
+
+
+def test_what_is_given_up_is_not_told_of() -> None:
+    """Nor is an answer whose taker raised, once nobody waits for it: the next request over the same connections is not met by it."""
+
+    def refuse(_: int) -> Take:
+        raise ValueError
+
+    loop, transfer = Loop(), Transfer(ACCESS)
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nin") as (address, _):
+        transfer.configure("GET", address, {}, None, None)
+        transfer.begin(address, refuse)
+        loop.start(transfer)
+        while not transfer.is_done:
+            loop.push()
+    loop.drop(transfer)
+    assert loop.turn() == []
