@@ -185,7 +185,7 @@ def refuse_hidden_recipes(manifest: Manifest) -> None:
     A cache that bg made is marked as one, and not entered; recipes that git ignores or that are excluded are none anywhere.
     """
     for key, folder, usual in (("out", manifest.out, OUT), ("cache", manifest.cache, CACHE)):
-        if folder not in excluded(manifest) or not _overlap(folder, manifest.recipes):
+        if folder not in excluded(manifest) or not _overlap(folder, manifest.recipes) or not _holds_yaml(manifest.root / folder):
             continue
         found = tree.walk_if_counted(manifest.root, folder)
         hidden = (path for path in recipe_candidates(manifest, found) if discovery.is_recipe(manifest.root, path))
@@ -193,6 +193,16 @@ def refuse_hidden_recipes(manifest: Manifest) -> None:
             message = f"{key} must not hold recipes: none is looked for in `{folder}`"
             hint = f"name another folder, such as `{usual}`, or move {path} out of it"
             raise ManifestError(message, where=place_of(manifest.root, key), hint=hint)
+
+
+def _holds_yaml(top: Path) -> bool:
+    """Whether a file below a folder is called like a recipe. Outputs are many: each is listed, and none asked for its stat."""
+    for _, folders, files in os.walk(top):
+        if CACHE_TAG in files:
+            folders.clear()
+        elif any(name.endswith(discovery.SUFFIXES) for name in files):
+            return True
+    return False
 
 
 def _overlap(one: str, other: str) -> bool:
