@@ -27,8 +27,8 @@ def entry() -> None:
         code = main(sys.argv[1:], os.environ)
     except SystemExit as done:  # `--help` and `--version`
         code = int(done.code or 0)
-    if _undelivered() and not code:
-        code = _told(None)
+    if (undelivered := _undelivered()) and not code:
+        code = _told(undelivered)
     # At once: Python would take everything apart piece by piece first, and after an interruption it would wait for threads that
     # wait for servers which say nothing.
     os._exit(code)
@@ -72,29 +72,35 @@ def _stand_in_for_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
-def _undelivered() -> str:
-    """Why what was printed cannot reach standard output; empty where it does, or where its reader has gone."""
+def _undelivered() -> Exception | None:
+    """What keeps from standard output what was printed; None where it arrives, or where its reader has gone."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         pass
     except OSError as error:
-        return error.strerror or "it cannot be written"
-    return ""
+        from buildgraph.errors import OutputError
+
+        return OutputError(f"cannot write to standard output: {error.strerror or error}")
+    return None
 
 
-def _told(error: Exception | None) -> int:
-    """Says on standard error what went wrong (None: nothing but that standard output takes no more); the exit code."""
-    from buildgraph.errors import INTERNAL_ERROR, BgError, OutputError, legible
+def _told(error: Exception) -> int:
+    """Says on standard error what went wrong, after what was printed; the exit code, whether or not anybody hears it."""
+    from buildgraph.errors import INTERNAL_ERROR, BgError, legible
 
     undelivered = _undelivered()
-    if undelivered:
-        error = OutputError(f"cannot write to standard output: {undelivered}")
-    if isinstance(error, BgError):
-        sys.stderr.write(legible(error.render()) + "\n")
-        return error.exit_code
-    import traceback
+    if undelivered and isinstance(error, OSError):  # that of the attempt to print
+        error = undelivered
+    try:
+        if isinstance(error, BgError):
+            sys.stderr.write(legible(error.render()) + "\n")
+        else:
+            import traceback
 
-    sys.stderr.write("bg: this is a defect of bg; please report it with the lines below\n")
-    traceback.print_exception(error)
-    return INTERNAL_ERROR
+            sys.stderr.write("bg: this is a defect of bg; please report it with the lines below\n")
+            traceback.print_exception(error)
+        sys.stderr.flush()
+    except OSError:
+        pass
+    return error.exit_code if isinstance(error, BgError) else INTERNAL_ERROR

@@ -44,6 +44,23 @@ def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path, arguments:
     assert done.returncode == 12
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "redirection", "code", "said"),
+    [
+        ("list //nowhere", ">/dev/full", 3, "error: no target `//nowhere`\n\nhint: `bg list` shows every target\n"),
+        ("list //nowhere", "2>/dev/full", 3, ""),
+        ("list", ">/dev/full 2>/dev/full", 12, ""),
+    ],
+)
+def test_an_error_keeps_its_exit_code_where_a_disk_is_full(
+    tmp_path: Path, arguments: str, redirection: str, code: int, said: str
+) -> None:
+    """What went wrong first is what is told, as far as it can be."""
+    done = bg(tmp_path, arguments, redirection)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_what_was_printed_arrives_whatever_the_exit_code(tmp_path: Path) -> None:
     """A command that ends with a code of its own ends after its output."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
