@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from buildgraph.workspace.manifest import Manifest
 if TYPE_CHECKING:
     from buildgraph.cli.settings import Settings
 
-_MAY_BE_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{40,}")  # a key without its prefix, which is not to be shown
+_MAY_BE_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{40,}")  # a key with another prefix, or none: not to be shown
 TIMEOUT = 20.0  # seconds without a byte, after which building is likely to be faster
 # What CI says of a run, by the variables of GitHub and GitLab.
 _COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")
@@ -55,7 +56,7 @@ def keys_of(environment: Mapping[str, str]) -> tuple[str, ...]:
                 text = Path(given).read_text("utf-8").strip()
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is no text"
-                named = "the file" if _MAY_BE_SECRET.fullmatch(given) and not Path(given).exists() else given
+                named = "the file" if _MAY_BE_SECRET.search(given) and not os.path.exists(given) else given  # noqa: PTH110 - raises nothing
                 message = f"cannot read {named} that BG_CACHE_KEY names: {reason}"
                 raise UsageError(message, hint="it is a key as `bg keygen --results` makes them, or a file with one") from error
         if not ed25519.is_key(text):

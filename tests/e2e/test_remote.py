@@ -256,6 +256,8 @@ def test_a_release_may_take_nothing_from_elsewhere(first: Workspace) -> None:
         ("BG_CACHE_KEY", "ed25519:AAAA", "is no key to sign results with"),
         ("BG_CACHE_KEY", "/nowhere/key", "cannot read /nowhere/key that BG_CACHE_KEY names: No such file or directory"),
         ("BG_CACHE_KEY", "AAAA" * 11, "cannot read the file that BG_CACHE_KEY names: No such file or directory"),
+        ("BG_CACHE_KEY", "private:" + "AAAA" * 11, "cannot read the file that BG_CACHE_KEY names: No such file or directory"),
+        ("BG_CACHE_KEY", "AAAA" * 70, "cannot read the file that BG_CACHE_KEY names: File name too long"),
         ("BG_CACHE_KEY", "/", "cannot read / that BG_CACHE_KEY names: Is a directory"),
         ("BG_CACHE_KEY", "/etc/passwd", "the file /etc/passwd that BG_CACHE_KEY names has no key to sign results with"),
     ],
