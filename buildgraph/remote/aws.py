@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from buildgraph.structs import Struct
@@ -16,19 +17,23 @@ _OF_OBSTORE = ("env", "container-role", "iam-role")
 _ASK_AGAIN = timedelta(minutes=15)  # botocore gets new ones before the old ones end
 
 
-class Identity(Struct, frozen=True):
-    """What gives credentials as obstore wants them, and the region of the profile, empty where it names none."""
+# botocore knows the second alone; other tools of Amazon's know the first, and so does obstore.
+_REGION = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)}
 
-    credentials: Callable[[], dict[str, Any]]
+
+class Identity(Struct, frozen=True):
+    """What gives credentials as obstore wants them, None where the files name nobody; and the region, which may be empty."""
+
+    credentials: Callable[[], dict[str, Any]] | None
     region: str
 
 
-def identity() -> Identity | None:
-    """Who to be; None where the files name nobody. What is wrong with them is told by whoever asks for credentials."""
+def identity() -> Identity:
+    """Who to be, and where. What is wrong with the files is told by whoever asks for credentials."""
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
     from botocore.session import Session  # type: ignore[import-untyped]
 
-    session = Session()
+    session = Session(_REGION)
     try:
         region = session.get_config_variable("region") or ""
         chain = session.get_component("credential_provider")
@@ -37,7 +42,7 @@ def identity() -> Identity | None:
         found = chain.load_credentials()
     except BotoCoreError as error:
         return Identity(_raising(str(error)), "")
-    return None if found is None else Identity(lambda: _current(found), region)
+    return Identity(partial(_current, found) if found else None, region)
 
 
 def _current(found: Any) -> dict[str, Any]:

@@ -206,13 +206,12 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _identity() -> dict[str, Any]:
-    """What obstore is told of who asks; nothing where it finds that out by itself."""
+    """What obstore is told of who asks, and where; nothing of what it finds out by itself."""
     from buildgraph.remote import aws
 
     found = aws.identity()
-    if found is None:
-        return {}
-    return {"credential_provider": found.credentials, **({"region": found.region} if found.region else {})}
+    known = {"credential_provider": found.credentials, "region": found.region}
+    return {name: value for name, value in known.items() if value}
 
 
 def _opened(address: str, timeout: float, longest: float, who: Mapping[str, Any]) -> Opened:

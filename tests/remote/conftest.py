@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,11 +29,14 @@ def bazel_remote_server(tmp_path_factory: pytest.TempPathFactory, bazel_remote_p
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
-    """An S3 that checks who asks."""
-    with strict_s3(tmp_path_factory.mktemp("strict")) as url:
-        made = Strict(url, {})
-        made.begin()
-        yield made
+    """An S3 that checks who asks; whoever runs the tests is nobody there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        with strict_s3(tmp_path_factory.mktemp("strict")) as url:
+            made = Strict(url, {})
+            made.begin()
+            yield made
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from buildgraph.remote import aws
 from buildgraph.remote.connect import connect
 from buildgraph.remote.store import RefusedError, Store
 from buildgraph.web.access import Access
@@ -65,6 +66,22 @@ def test_keys_in_the_environment_go_before_profiles(strict: Strict, configure: C
     wrong = profile("default", {"AWS_ACCESS_KEY_ID": "AKIANOBODY", "AWS_SECRET_ACCESS_KEY": "x"})
     user = strict.user("s3:GetObject", "s3:PutObject")
     configure({"credentials": wrong}, AWS_REGION="us-east-1", **user).put_result(KEYS[2], b"by environment", [])
+
+
+@pytest.mark.parametrize(
+    ("credentials", "variables", "region"),
+    [
+        ("[default]\naws_access_key_id = a\naws_secret_access_key = b\n", {}, "eu-west-1"),
+        ("", {}, "eu-west-1"),
+        ("", {"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ("", {"AWS_DEFAULT_REGION": "eu-west-2", "AWS_REGION": "eu-west-3"}, "eu-west-3"),
+    ],
+)
+def test_the_region(configure: Configure, credentials: str, variables: dict[str, str], region: str) -> None:
+    """It is the environment's, else the profile's, whoever has the credentials: a machine's role too."""
+    configure({"credentials": credentials, "config": "[default]\nregion = eu-west-1\n"}, **variables)
+    found = aws.identity()
+    assert (bool(found.credentials), found.region) == (bool(credentials), region)
 
 
 def test_a_role_that_a_profile_assumes(strict: Strict, configure: Configure) -> None:

@@ -89,7 +89,7 @@ def test_an_upload_is_not_answered_by_another_page() -> None:
 
 
 def test_what_is_given_up_is_not_told_of() -> None:
-    """Nor is an answer whose taker raised, once nobody waits for it: the next request over the same connections is not met by it."""
+    """Nor is an answer whose taker raised: it is none to the next request over the same connections."""
 
     def refuse(_: int) -> Take:
         raise ValueError
