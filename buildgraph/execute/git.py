@@ -28,8 +28,8 @@ _SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 _GIVES_UP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 # Files of a commit can look like a repository of their own, whose settings name programs to run: none is taken for one.
 _TO_FIND = ("safe.bareRepository=explicit",)
-# The index stays as it is, and no program says what has changed.
-_LOOKING = ("core.fsmonitor=false", "core.untrackedCache=false")
+# No program says what has changed, and new files count whatever the user wants to see of them.
+_LOOKING = ("core.fsmonitor=false", "core.untrackedCache=false", "status.showUntrackedFiles=normal")
 _ALWAYS: tuple[str, ...] = ("diff.autoRefreshIndex=true",)
 # For a temporary index: nothing of it outside of its file, nobody told.
 _FOR_AN_INDEX = ("core.hooksPath=/dev/null", "core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
@@ -94,13 +94,14 @@ class Repository(Struct, frozen=True, dict=True):
         """The commit of HEAD, with a ``+`` where the files of a folder are others than it has; empty where there is no commit.
 
         What lies ``beside``, such as outputs, does not count, nor do submodules, in which git would run what their settings name.
+        Nothing is written or locked: the user may be at work in the repository.
         """
         commit = self._parsed("HEAD^{commit}")
         if not commit or self.top is None:
             return ""
         places = [f":(top,literal){folder.relative_to(self.top)}"]
         places += [f":(top,exclude,literal){one.relative_to(self.top)}" for one in beside]
-        status = ("status", "--porcelain", "--ignore-submodules=all", "--", *places)
+        status = ("--no-optional-locks", "status", "--porcelain", "--ignore-submodules=all", "--", *places)
         return f"{commit}+" if self.ask(*status, settings=_LOOKING) else commit
 
     def merge_base(self, commit: str) -> str:

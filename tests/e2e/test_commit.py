@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,19 @@ def test_outputs_that_git_does_not_ignore(workspace: Workspace) -> None:
     left = git(workspace.root, "status", "--porcelain", "--", ".").splitlines()
     assert {line.removeprefix("?? ").split("/")[1] for line in left} <= {"out", "cache"}, left
     assert recorded(workspace) == git(workspace.root, "rev-parse", "HEAD")
+
+
+def test_the_index_is_left_alone(workspace: Workspace) -> None:
+    """Whoever commits meanwhile finds no lock, and nothing is written; how the user has `git status` set is no matter."""
+    first = commit(workspace.root)
+    git(workspace.root, "config", "status.showUntrackedFiles", "no")
+    index = workspace.root.parent / ".git/index"
+    before = index.read_bytes()
+    os.utime(workspace.root / "recipes/one.yaml")  # of which git would take note
+    workspace.write("recipes/two.yaml", package("two", "true"))
+    workspace.build()
+    assert recorded(workspace) == f"{first}+"
+    assert index.read_bytes() == before
 
 
 def test_outside_of_a_repository(workspace: Workspace) -> None:
