@@ -13,7 +13,9 @@ from buildgraph.remote.level import Level
 from buildgraph.remote.store import Arriving, Blob, ManyStore, StoreError
 from buildgraph.structs import Struct
 
-_AHEAD = 50  # answers that are on their way, or that nobody has looked at yet: each may be as large as a result
+# Questions to a store whose answers are on their way, or that nobody has looked at yet. Behind a long line each mostly waits;
+# each answer may be as large as a result.
+AT_ONCE = 50
 _POLL = 0.05  # seconds between looks at whether the user has given up
 _Asked = TypeVar("_Asked")
 _Told = TypeVar("_Told")
@@ -69,7 +71,7 @@ class Many(Struct, frozen=True):
         futures: list[Future[None]] = []
         following = iter(asked)
         try:
-            futures.extend(self.workers.submit(run, one) for one in islice(following, _AHEAD))
+            futures.extend(self.workers.submit(run, one) for one in islice(following, AT_ONCE))
             left = len(futures)
             while left and not self.cancelled():
                 try:

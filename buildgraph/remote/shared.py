@@ -23,13 +23,12 @@ from buildgraph.plan.record import DeepRecord, Record
 from buildgraph.remote import envelope
 from buildgraph.remote import result as results
 from buildgraph.remote.level import Level, mistake
-from buildgraph.remote.many import Many
+from buildgraph.remote.many import AT_ONCE, Many
 from buildgraph.remote.result import Kind, Result
 from buildgraph.remote.store import MAX_RESULT_BYTES, Blob, Store, StoreError
 from buildgraph.remote.trust import Trust
 from buildgraph.structs import Struct, field
 
-_AT_ONCE = 50  # questions to a store; behind a long line each of them mostly waits
 _SENDERS = 16
 _MOST_PENDING = 64  # results that wait for a sender, so that a large cache is no large queue
 _POLL = 0.05  # seconds between looks at whether the user has given up
@@ -70,9 +69,9 @@ class SharedCache:
         self._author = author
         self._cas = cas
         self._cancelled = cancelled
-        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remote")
-        # Of their own, so that nobody who looks something up waits behind a large blob on its way out.
+        self._workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="remote")
         self._many = Many(self._workers, cancelled)
+        # Of their own, so that nobody who looks something up waits behind a large blob on its way out.
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="sender")
         self._uploads: list[Future[None]] = []
         self._asked: set[tuple[Kind, Digest]] = set()
