@@ -196,17 +196,20 @@ def _is_in(root: Path, path: str) -> bool:
 def _ids(user: str, root: Path) -> tuple[int, int]:
     """The numbers of the image's user and group; 0 where it names none, as the OCI image-spec has it. Raises OutputError."""
     name, _, group = user.partition(":")
-    passwd = _table(root / "etc" / "passwd")
+    passwd, groups = _table(root / "etc" / "passwd"), _table(root / "etc" / "group")
     known = next((row for row in passwd if name and name in (row[0], row[2])), None)
-    if name and not known and not name.isdigit():  # never as root instead
+    listed = next((row for row in groups if row[0] == group), None)
+    # Never as root instead.
+    if name and not known and not name.isdigit():
         hint = did_you_mean(name, {row[0] for row in passwd}) or "`accounts:` of the recipe has `run-as`, and can have `users`"
         raise OutputError(f"the image runs as `{name}`, and its /etc/passwd has no such user", hint=hint)
+    if group and not listed and not group.isdigit():
+        hint = did_you_mean(group, {row[0] for row in groups}) or "`accounts:` of the recipe has `run-as`, and can have `groups`"
+        raise OutputError(f"the image runs with the group `{group}`, and its /etc/group has no such group", hint=hint)
     uid = int(name) if name.isdigit() else int(known[2]) if known else 0
     if group:
-        groups = _table(root / "etc" / "group")
-        found = next((row for row in groups if row[0] == group), None)
-        return uid, int(group) if group.isdigit() else int(found[2]) if found else 0
-    return uid, int(known[3]) if known else 0
+        return uid, int(group) if group.isdigit() else int(listed[2]) if listed else 0
+    return uid, int(known[3]) if known and known[3].isdigit() else 0
 
 
 def _table(path: Path) -> list[list[str]]:

@@ -198,3 +198,36 @@ def test_a_folder_that_became_a_link_is_not_given_from_the_host(tmp_path: Path) 
     line = run_command(config, tmp_path / "root", folders, Path("bwrap"), Launch())
     assert str(tmp_path / "root/own") in line
     assert str(tmp_path / "root/data") not in line
+
+
+def running(tmp_path: Path, user: str) -> list[str]:
+    """The command line for an image with an account, a group, and what its configuration says of who runs it."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nada:x:1000:1001:Ada:/:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
+    (tmp_path / "x").touch(mode=0o755)
+    return run_command(ImageConfig(user, ("/x",), (), (), "/"), tmp_path, {}, Path("bwrap"), Launch())
+
+
+@pytest.mark.parametrize(
+    ("user", "uid", "gid"),
+    [("", "0", "0"), ("ada", "1000", "1001"), ("1000", "1000", "1001"), ("ada:staff", "1000", "50"), ("7:8", "7", "8")],
+)
+def test_an_image_runs_as_its_user_and_group(tmp_path: Path, user: str, uid: str, gid: str) -> None:
+    """By name or by number, which need not be that of an account."""
+    line = running(tmp_path, user)
+    assert (line[line.index("--uid") + 1], line[line.index("--gid") + 1]) == (uid, gid)
+
+
+@pytest.mark.parametrize(
+    ("user", "told", "hint"),
+    [
+        ("adda", "the image runs as `adda`, and its /etc/passwd has no such user", "did you mean `ada`?"),
+        ("ada:stuff", "the image runs with the group `stuff`, and its /etc/group has no such group", "did you mean `staff`?"),
+    ],
+)
+def test_a_name_that_an_image_lacks_is_not_root(tmp_path: Path, user: str, told: str, hint: str) -> None:
+    """It is refused, as container runtimes do."""
+    with pytest.raises(OutputError) as caught:
+        running(tmp_path, user)
+    assert (caught.value.what, caught.value.hint) == (told, hint)
