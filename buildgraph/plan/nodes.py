@@ -105,7 +105,8 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], bui
         f"{recipe_file.path}:1",
     )
     settings = workspace.manifest.settings(str(label))
-    _check_options(target, workspace.manifest)
+    if settings.options:
+        _check_options(target, settings.options, workspace.manifest)
     setting_files = [path for path in (settings.vars_file, *settings.env_files) if path]
     made = []
     for arch in wanted:
@@ -135,11 +136,11 @@ def _packages(target: Target, workspace: Workspace, wanted: tuple[str, ...], bui
     return made
 
 
-def _check_options(target: Target, manifest: Manifest) -> None:
-    """Raises ManifestError for an option that the recipe does not have: melange says nothing of one."""
+def _check_options(target: Target, options: Iterable[str], manifest: Manifest) -> None:
+    """Raises ManifestError for one of the manifest's options that the recipe does not have: melange says nothing of it."""
     known = child(target.recipe.tree, "options")
     names = list(known.items) if isinstance(known, YamlMapping) else []
-    for option in manifest.settings(str(target.label)).options:
+    for option in options:
         if option not in names:
             message = f"{target.recipe.path} has no option `{option}`"
             where = place_of(manifest.root, "targets", str(target.label), "options", option)
