@@ -81,7 +81,10 @@ class Surroundings(Struct, frozen=True):
 
 
 class Executor(Struct):
-    """Runs actions in boxes. Called from the scheduler's worker threads; everything it shares is safe for that."""
+    """Runs actions in boxes. Called from the scheduler's worker threads; everything it shares is safe for that.
+
+    ``builder`` is a URI for who runs them; ``commit`` tells what the workspace is checked out from, ``say`` the user.
+    """
 
     workspace: Path
     cas: Cas
@@ -134,6 +137,7 @@ class Executor(Struct):
             details = "\n".join(f"  {reason}" for reason in materials.network)
             hint = "`bg fetch` brings sources that recipes pin; what a step fetches by itself it cannot bring"
             raise RepositoryError(message, details=details, hint=hint)
+        commit = self.commit()  # before it runs: the workspace may be at another when it has
         started = time.monotonic()
         seen = self._make(action, materials, scratch)
         user = "" if materials.kind == "package" else collect.unknown_user(scratch / "box" / "out" / collect.LAYOUT)
@@ -155,7 +159,7 @@ class Executor(Struct):
             tools={"melange": self.tools.melange_version, "apko": self.tools.apko_version},
             sealed=self.sealed,
             builder=self.builder,
-            commit=self.commit(),
+            commit=commit,
             scratch=seen.scratch,
             processors=seen.processors,
         )
