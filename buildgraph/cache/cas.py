@@ -34,7 +34,7 @@ _HELD = 256 << 10  # bytes of an arrival that wait to be written
 _DIGEST = re.compile("[0-9a-f]{64}")
 # Another file system, too many links to one file, a file system without links, links to others' files forbidden
 # (fs.protected_hardlinks).
-_NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
+NOT_LINKABLE = frozenset({errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 # Reading these blobs fails for good, as if they were wrong.
 _UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
 # The blob is not there: of the last, that another machine removed it, a network file system tells.
@@ -236,7 +236,7 @@ class Cas:
             try:
                 os.link(source, destination)
             except OSError as error:
-                if error.errno not in _NOT_LINKABLE | {errno.EEXIST}:
+                if error.errno not in NOT_LINKABLE | {errno.EEXIST}:
                     raise
                 self._link_over(source, destination)
 
@@ -348,7 +348,7 @@ class Cas:
             try:
                 os.link(source, temporary)
             except OSError as error:
-                if error.errno not in _NOT_LINKABLE:
+                if error.errno not in NOT_LINKABLE:
                     raise
                 copy_file(source, temporary, _MODE)
 

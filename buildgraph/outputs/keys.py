@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from buildgraph.apk import signing
+from buildgraph.cache.cas import NOT_LINKABLE
 from buildgraph.errors import OutputError, ToolError
 from buildgraph.execute import git
 from buildgraph.keys import ed25519
@@ -85,7 +86,7 @@ def _write_secret(path: Path, private: bytes, public: bytes | None = None) -> No
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(private)
-            os.link(temporary, path)
+            _put(temporary, path)
         if public is not None:
             path.with_name(path.name + ".pub").write_bytes(public)
     except FileExistsError as error:
@@ -94,6 +95,16 @@ def _write_secret(path: Path, private: bytes, public: bytes | None = None) -> No
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}"
         raise OutputError(message) from error
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Gives a file a name that none has yet. Raises FileExistsError, OSError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:  # of a link over a file too it is FileExistsError
+        if error.errno not in NOT_LINKABLE:
+            raise
+        temporary.rename(path)
 
 
 def keep_from_git(path: Path, environment: Mapping[str, str]) -> bool:
