@@ -101,7 +101,7 @@ def _put(temporary: Path, path: Path) -> None:
     """Gives a file a name that none has yet. Raises FileExistsError, OSError."""
     try:
         os.link(temporary, path)
-    except OSError as error:  # of a link over a file too it is FileExistsError
+    except OSError as error:  # that a name is taken is told before what the file system cannot do
         if error.errno not in NOT_LINKABLE:
             raise
         temporary.rename(path)
