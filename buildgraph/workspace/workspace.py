@@ -191,7 +191,8 @@ def refuse_hidden_recipes(manifest: Manifest) -> None:
         hidden = (path for path in recipe_candidates(manifest, found) if discovery.is_recipe(manifest.root, path))
         if path := next(hidden, ""):
             message = f"{key} must not hold recipes: none is looked for in `{folder}`"
-            hint = f"name another folder, such as `{usual}`, or move {path} out of it"
+            another = "another folder" if folder == usual else f"another folder, such as `{usual}`,"
+            hint = f"name {another} or move {path} out of it"
             raise ManifestError(message, where=place_of(manifest.root, key), hint=hint)
 
 

@@ -153,7 +153,10 @@ def test_recipes_that_come_into_the_usual_folder_of_outputs(repository: Reposito
     repository.write({"buildgraph.yaml": "# nothing\n", "images/api.yaml": apko("x")})
     repository.bg("list")
     repository.write({"buildgraph.yaml": "# nothing\n", "out/packages/x.yaml": melange("x")})
-    assert repository.bg("list", code=4).startswith("buildgraph.yaml: out must not hold recipes")
+    assert repository.bg("list", code=4) == (
+        "buildgraph.yaml: out must not hold recipes: none is looked for in `out`\n\n"
+        "hint: name another folder or move out/packages/x.yaml out of it\n"
+    )
 
 
 @pytest.mark.parametrize(
