@@ -19,8 +19,8 @@ def log(options: argparse.Namespace, session: Session) -> int:
     for name in names:
         said = session.store.log(_record(name, session))
         if said is None:
-            message = f"the log of {name} is in no cache any more"
-            raise CacheError(message, hint="`bg verify` builds a target again")
+            message, label = f"the log of {name} is in no cache any more", session.graph.nodes[name].label
+            raise CacheError(message, hint=f"`bg cache rm {label}` and `bg build --no-remote-read {label}` make another")
         show([f"== {name}"] if len(names) > 1 else [])
         show(said.decode("utf-8", "replace").rstrip("\n").split("\n"))
     return 0

@@ -79,4 +79,10 @@ def test_it_comes_from_the_machine_that_built(built: Workspace, tmp_path: Path) 
     shutil.rmtree(second.root / "cache/blobs")
     lost = second.bg("log", "//:one")
     assert (lost.code, lost.out) == (9, "")
-    assert "the log of //:one@x86_64 is in no cache any more" in lost.err
+    assert lost.err.endswith(
+        "the log of //:one@x86_64 is in no cache any more\n\n"
+        "hint: `bg cache rm //:one` and `bg build --no-remote-read //:one` make another\n"
+    )
+    assert second.bg("cache", "rm", "//:one").code == 0
+    assert second.bg("build", "--no-remote-read", "//:one").code == 0
+    assert "it says one" in second.bg("log", "//:one").out
