@@ -44,15 +44,16 @@ def test_vars_and_env_files_reach_the_steps_and_the_key(empty: Workspace) -> Non
 
 
 def test_a_file_that_is_not_there(empty: Workspace) -> None:
-    """The file is named."""
+    """The file is named, and the line that names it."""
     empty.write("recipes/one.yaml", package("one", "true") + "vars: {}\n")
     with (empty.root / "buildgraph.yaml").open("a") as manifest:
         manifest.write("targets:\n  //:one: {vars-file: given/vars.yaml}\n")
 
     refused = empty.bg("build", "//...")
 
-    assert refused.code == 5
-    assert "given/vars.yaml: cannot read this file: No such file or directory" in refused.err
+    assert refused.code == 4
+    assert "the file `given/vars.yaml` is not there, which the settings of `//:one` name" in refused.err
+    assert "  //:one: {vars-file: given/vars.yaml}\n" in refused.err
 
 
 def test_a_melange_of_any_version_on_path(empty: Workspace, tmp_path: Path) -> None:
