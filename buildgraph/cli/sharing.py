@@ -148,6 +148,6 @@ def finish(shared: SharedCache, say: Callable[[str], None]) -> None:
         say(line)
     if shared.seconds_elsewhere:
         took = seconds(shared.seconds_elsewhere)
-        say(f"cache  {took} it took elsewhere to build what came from there, without what that needed")
+        say(f"cache  at least {took} of building saved by what came from elsewhere")  # what that needed is not asked for
     for reason, count in sorted(shared.lost.items()):
         say(f"cache  {count} not sent: {reason}")
