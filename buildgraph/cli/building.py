@@ -18,7 +18,7 @@ from typing import Any
 from buildgraph.cli import commands, quick, upkeep
 from buildgraph.cli.planning import planned
 from buildgraph.cli.session import Session
-from buildgraph.errors import BuildError, Interrupted, TargetError, ToolError, UsageError, legible
+from buildgraph.errors import BuildError, Interrupted, TargetError, ToolError, UsageError
 from buildgraph.execute import git, process, scheduler
 from buildgraph.execute.actions import Executor, MemoryBudget
 from buildgraph.execute.collect import LAYOUT
@@ -55,12 +55,12 @@ def build(options: argparse.Namespace, session: Session, make_runner: MakeRunner
         load_key(signing_key_path(session))  # what cannot be signed is not built first
     wanted, result = execute(options.targets, options, session, make_runner or local_runner)
     stamps, rows = export_results(wanted, result, session)
-    text = legible(_answer(rows, result, options))
+    text = _answer(rows, result, options)
     summary = _summary(result, time.monotonic() - started)
     if not result.failures:
         nothing_to_do = _summary(Result(dict.fromkeys(result.outcomes, "hit")), 0.0)
         quiet_result = Result(dict.fromkeys(wanted, "hit"), result.records)
-        answer = legible(_answer(rows, quiet_result, options)) if options.json else f"{text}{nothing_to_do}\n"
+        answer = _answer(rows, quiet_result, options) if options.json else f"{text}{nothing_to_do}\n"
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
         session.remember(asked, stamps, answer)
     sys.stdout.write(text if options.json else f"{text}{summary}\n")
@@ -241,7 +241,7 @@ def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namesp
         failures = [{"node": name, "error": error.render(), "exit_code": error.exit_code} for name, error in result.failures]
         nodes = {name: {"outcome": how, "reasons": list(result.reasons.get(name, ()))} for name, how in result.outcomes.items()}
         answer = {"actions": counts["ran"], "counts": counts, "targets": rows, "nodes": nodes, "failures": failures}
-        return views.to_json(answer) + "\n"
+        return commands.printed([views.to_json(answer)])
     cells: list[tuple[str, ...]] = []
     for row in rows:
         if "digest" in row:
@@ -249,8 +249,8 @@ def _answer(rows: list[dict[str, Any]], result: Result, options: argparse.Namesp
         else:
             cells += [(row["target"], _near(package["path"]), "") for package in row["packages"]]
     if len(cells) > MOST_ROWS:
-        return f"{len(cells)} outputs are up to date; `--json` lists them\n"
-    return "".join(f"{line}\n" for line in views.table(cells))
+        return commands.printed([f"{len(cells)} outputs are up to date; `--json` lists them"])
+    return commands.printed(views.table(cells))
 
 
 def _near(path: str) -> str:

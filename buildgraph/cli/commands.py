@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -140,7 +140,12 @@ def settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Set
 
 def show(lines: list[str]) -> None:
     """Prints lines of a command's result."""
-    sys.stdout.write(legible("".join(f"{line}\n" for line in lines)))
+    sys.stdout.write(printed(lines))
+
+
+def printed(lines: Iterable[str]) -> str:
+    """What ``show`` prints."""
+    return legible("".join(f"{line}\n" for line in lines))
 
 
 def plan(options: argparse.Namespace, session: Session) -> int:
@@ -156,7 +161,7 @@ def plan(options: argparse.Namespace, session: Session) -> int:
     here = not session.store.elsewhere_only and all(decision.kind == "hit" for decision in found.decisions.values())
     if session.elsewhere is None or here:
         asked = quick.asked(options.said, str(session.settings.here), session.settings.environment)
-        session.remember(asked, session.cache_seen, legible("".join(f"{line}\n" for line in lines)))
+        session.remember(asked, session.cache_seen, printed(lines))
     return 0
 
 

@@ -15,8 +15,6 @@ from buildgraph.structs import Struct
 
 _OF_OBSTORE = ("env", "container-role", "iam-role")
 _ASK_AGAIN = timedelta(minutes=15)  # botocore gets new ones before the old ones end
-
-
 # botocore knows the second alone; other tools of Amazon's know the first, and so does obstore.
 _REGION = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)}
 
